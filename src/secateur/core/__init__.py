@@ -1,0 +1,1 @@
+"""Types, protocols and the one `select`: no method lives here."""
