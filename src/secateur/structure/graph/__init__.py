@@ -1,0 +1,1 @@
+"""Structures of any network, found on its `torch.export` graph by dimension inference."""
