@@ -1,0 +1,206 @@
+"""The protocols of the axes: one question each, one small file per answer (DESIGN, section 4).
+
+Imports go core <- axes <- engine: an answer sees the plain data of `core.types` and a `View`,
+never another axis and never the engine.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .component import Component, Registry
+from .types import Groups, Masks, RecoveryPlan, Scores, Target, Update
+
+Pool = Literal["sum", "mean", "norm", "max"]
+
+
+class View(Protocol):
+    """What criteria, allocators and solvers may look at: weights, collected statistics, masks."""
+
+    targets: tuple[Target, ...]
+    masks: Mapping[str, Tensor]
+    """Current mask of each target, bool [target.shape]."""
+
+    def weight(self, param: str) -> Tensor:
+        """The parameter's current value, detached."""
+
+    def alive(self, param: str) -> Tensor:
+        """Bool mask of the parameter's elements as the current masks have it."""
+
+    def stat(self, name: str, param: str) -> Tensor:
+        """A collected statistic (one of the criterion's `needs`) that belongs to `param`."""
+
+    def generator(self, *words: object) -> torch.Generator:
+        """A CPU generator that depends on the run's seed, the round and `words` only."""
+
+
+class Structure(Component, ABC):
+    """WHAT may go together."""
+
+    registry: ClassVar[Registry] = Registry("structure")
+
+    @abstractmethod
+    def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
+        """The targets of `model`; never empty: a model without any is an error that says why."""
+
+
+class Criterion(Component, ABC):
+    """WHICH are worth least: a score for every unit, higher = keep.
+
+    `needs` names the statistics the score rests on; one collector gathers the union for all.
+    """
+
+    registry: ClassVar[Registry] = Registry("criterion")
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def required(self) -> frozenset[str]:
+        """The statistics this criterion needs; wrappers add those of what they wrap."""
+        return self.needs
+
+    @abstractmethod
+    def score(self, view: View, target: Target) -> Tensor:
+        """[target.shape] float scores of the units of one target."""
+
+
+class ElementCriterion(Criterion):
+    """A criterion that scores single elements; units of larger structures pool their elements.
+
+    Pooling runs over all members of the target: `sum`, `mean`, `norm` (root of the sum of squares)
+    or `max` over the elements that a unit owns, in float32 or wider.
+    """
+
+    pool: Pool = "sum"
+
+    @abstractmethod
+    def elements(self, view: View, param: str) -> Tensor:
+        """[shape of the parameter] float scores of its elements."""
+
+    def score(self, view: View, target: Target) -> Tensor:
+        """[target.shape] element scores, pooled where a unit owns several elements."""
+        if len(target.members) == 1 and target.members[0].layout.size == 1:
+            member = target.members[0]
+            return member.layout.view(self.elements(view, member.param)).reshape(target.shape)
+        parts = [m.layout.matrix(self.elements(view, m.param)) for m in target.members]
+        return pool(torch.cat([p.to(wide(p)) for p in parts], dim=1), self.pool).view(target.shape)
+
+
+def wide(values: Tensor) -> torch.dtype:
+    """The dtype statistics of `values` are accumulated in: float64 stays, all else is float32."""
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
+def pool(values: Tensor, how: Pool) -> Tensor:
+    """[units, elements] -> [units] by `sum`, `mean`, `norm` or `max`."""
+    if how == "sum":
+        return values.sum(1)
+    if how == "mean":
+        return values.mean(1)
+    if how == "norm":
+        return values.square().sum(1).sqrt()
+    return values.amax(1)
+
+
+class Scope(Component, ABC):
+    """COMPARED with whom: cuts the units of all targets into groups."""
+
+    registry: ClassVar[Registry] = Registry("scope")
+
+    @property
+    def fixed_density(self) -> float | None:
+        """The density the grouping itself dictates (N:M: N / M), None where it is free."""
+        return None
+
+    @abstractmethod
+    def groups(self, targets: tuple[Target, ...]) -> Groups:
+        """The groups of all units; every unit is in exactly one."""
+
+
+class Allocator(Component, ABC):
+    """HOW MANY from each group: whole numbers whose total is exact."""
+
+    registry: ClassVar[Registry] = Registry("allocator")
+    needs: ClassVar[frozenset[str]] = frozenset()
+    uses_density: ClassVar[bool] = True
+    """False where the allocator finds the density by itself (Han's threshold)."""
+    scopes: ClassVar[frozenset[str]] = frozenset()
+    """Names of the scopes it can work with; empty = any."""
+
+    def required(self) -> frozenset[str]:
+        """The statistics this allocator needs; wrappers add those of what they wrap."""
+        return self.needs
+
+    @abstractmethod
+    def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
+        """[G] int64 units to keep in each group.
+
+        `scores` hold -inf for units that are gone already; the total is
+        `keep_count(density, number of units)` wherever a density is given.
+        """
+
+
+class Schedule(Component, ABC):
+    """WHEN: the moments of pruning and the density after each."""
+
+    registry: ClassVar[Registry] = Registry("schedule")
+    regrows: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def final_density(self) -> float | None:
+        """The density after the last update; None where the allocator decides."""
+
+    @abstractmethod
+    def updates(self, steps_per_epoch: int, total: int) -> Iterator[Update]:
+        """The updates in order; `Update.step` is absolute (`it`), `total` the steps of training."""
+
+
+class Solver(Component, ABC):
+    """What the SURVIVORS do at once: changes kept weights after a selection."""
+
+    registry: ClassVar[Registry] = Registry("solver")
+    needs: ClassVar[frozenset[str]] = frozenset()
+    owns_selection: ClassVar[bool] = False
+
+    @abstractmethod
+    def solve(self, target: Target, proposal: Tensor, budget: Tensor, view: View) -> Tensor:
+        """The final mask of the target; new values of kept weights are written into the view."""
+
+
+class Pressure(Component, ABC):
+    """What PUSHES towards sparsity while training."""
+
+    registry: ClassVar[Registry] = Registry("pressure")
+
+    @abstractmethod
+    def penalty(self, model: nn.Module, targets: tuple[Target, ...], progress: float) -> Tensor:
+        """A scalar added to the loss; `progress` runs from 0 to 1 over the training."""
+
+
+class Recovery(Component, ABC):
+    """How accuracy is WON BACK after an update at the end of training."""
+
+    registry: ClassVar[Registry] = Registry("recovery")
+
+    @abstractmethod
+    def plan(self) -> RecoveryPlan:
+        """What the engine is to do, as plain data; the engine never asks which recovery it is."""
+
+
+class Materialiser(Component, ABC):
+    """What comes OUT of a finished pruning."""
+
+    registry: ClassVar[Registry] = Registry("materialiser")
+
+    @abstractmethod
+    def apply(self, model: nn.Module, targets: tuple[Target, ...], masks: Masks) -> nn.Module:
+        """The model to hand over: masked weights, or a smaller module."""
+
+
+AXES: tuple[type[Component], ...] = (
+    Structure, Criterion, Scope, Allocator, Schedule, Solver, Pressure, Recovery, Materialiser,
+)  # fmt: skip

@@ -1,0 +1,95 @@
+"""The catalogue of methods: a function that returns a recipe, and its card."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .density import as_density
+from .errors import PlanError, unknown
+from .recipe import Recipe
+
+METHODS: dict[str, Method] = {}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A catalogue entry: the card's facts and the function that builds the recipe."""
+
+    name: str
+    family: str
+    paper: str
+    authors: str
+    year: int | None
+    arxiv: str
+    build: Callable[..., Recipe]
+
+    @property
+    def card(self) -> str:
+        """The docstring: what it does, its equation, its quirks."""
+        return inspect.getdoc(self.build) or ""
+
+    @property
+    def summary(self) -> str:
+        """The card's first line."""
+        return self.card.splitlines()[0] if self.card else ""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Option name -> default."""
+        return {k: p.default for k, p in inspect.signature(self.build).parameters.items()}
+
+    @property
+    def takes_density(self) -> bool:
+        """Whether a density or sparsity may be asked for."""
+        return "density" in self.options
+
+    def __call__(self, **options: Any) -> Recipe:
+        options = dict(options)
+        self._one_density(options)
+        for key in options:
+            if key not in self.options:
+                raise unknown(f"option of method '{self.name}'", key, self.options)
+        recipe = self.build(**options)
+        return recipe.model_copy(update={"method": self.name})
+
+    def _one_density(self, options: dict[str, Any]) -> None:
+        """Either word becomes `density`; both, or one the method has no use for, are refused."""
+        density, sparsity = options.pop("density", None), options.pop("sparsity", None)
+        if density is None and sparsity is None:
+            return
+        if not self.takes_density:
+            raise PlanError(
+                f"method '{self.name}' takes no density or sparsity; "
+                f"its options are: {', '.join(self.options) or 'none'}"
+            )
+        options["density"] = as_density(density, sparsity)
+
+
+def method(
+    name: str,
+    *,
+    family: str,
+    paper: str = "",
+    authors: str = "",
+    year: int | None = None,
+    arxiv: str = "",
+) -> Callable[[Callable[..., Recipe]], Method]:
+    """Decorator: enter a recipe-building function into the catalogue."""
+
+    def enter(build: Callable[..., Recipe]) -> Method:
+        if name in METHODS:
+            raise PlanError(f"method '{name}' is registered twice; names must be unique")
+        METHODS[name] = Method(name, family, paper, authors, year, arxiv, build)
+        return METHODS[name]
+
+    return enter
+
+
+def recipe(name: str, **options: Any) -> Recipe:
+    """The recipe of the catalogue method `name`, e.g. `recipe("snip", sparsity=0.9)`."""
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name](**options)

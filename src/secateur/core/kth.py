@@ -1,0 +1,46 @@
+"""Thresholds: the k-th largest score of a row, by the fastest exact way on each device.
+
+On a CPU numpy's vectorised quickselect is about twenty times faster than a top-k; elsewhere torch
+is used. Both return a value that occurs in the row, so that comparing with it is exact.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def kth_rows(score: Tensor, k: Tensor) -> Tensor:
+    """The k[g]-th largest of each row.
+
+    Args:
+        score: [G, n] float, no NaN.
+        k: [G] int64 from 1 to n.
+
+    Returns:
+        [G, 1] thresholds, each a value of its row.
+
+    >>> kth_rows(torch.tensor([[3., 1., 2.], [5., 4., 6.]]), torch.tensor([1, 2])).tolist()
+    [[3.0], [5.0]]
+    """
+    rank = score.shape[1] - k  # position in ascending order
+    low, high = int(rank.min()), int(rank.max())
+    if score.device.type == "cpu":
+        return _on_cpu(score, rank, low, high)
+    if low == high:
+        return score.kthvalue(low + 1, dim=1, keepdim=True).values
+    return score.sort(dim=1).values.gather(1, rank[:, None])
+
+
+def _on_cpu(score: Tensor, rank: Tensor, low: int, high: int) -> Tensor:
+    """Quickselect where every row wants the same rank, a full sort of each row otherwise."""
+    wide = score.dtype not in (torch.float32, torch.float64)  # numpy has no bfloat16
+    values = np.array((score.float() if wide else score).detach().numpy(), order="C")  # a copy
+    if low == high:
+        values.partition(low, axis=1)
+        found = torch.from_numpy(values[:, low : low + 1].copy())
+    else:
+        values.sort(axis=1)
+        found = torch.from_numpy(values).gather(1, rank[:, None])
+    return found.to(score.dtype)

@@ -1,0 +1,35 @@
+"""Selectors of names: exact, glob, or `re:` pattern; an unmatched one is an error."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable
+
+from .errors import PlanError, unknown
+
+
+def matches(selector: str, name: str) -> bool:
+    """Whether `selector` (a name, a glob, or `re:` and a pattern) names `name`.
+
+    >>> matches("layer1.*", "layer1.0.conv1"), matches("re:conv[12]$", "layer1.0.conv1")
+    (True, True)
+    """
+    if selector.startswith("re:"):
+        try:
+            return re.search(selector[3:], name) is not None
+        except re.error as error:
+            raise PlanError(f"pattern '{selector}' is no regular expression: {error}") from None
+    return fnmatch.fnmatchcase(name, selector)
+
+
+def pick(selectors: Iterable[str], names: Iterable[str], what: str = "parameter") -> list[str]:
+    """The names any selector picks, in order; a selector that picks none is an error."""
+    every = list(names)
+    chosen: set[str] = set()
+    for selector in selectors:
+        found = [name for name in every if matches(selector, name)]
+        if not found:
+            raise unknown(what, selector, every)
+        chosen.update(found)
+    return [name for name in every if name in chosen]

@@ -1,0 +1,132 @@
+"""A recipe: one answer per axis, a frozen value without model or tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from .axes import (
+    Allocator,
+    Criterion,
+    Materialiser,
+    Pressure,
+    Recovery,
+    Schedule,
+    Scope,
+    Solver,
+    Structure,
+)
+from .component import Component, Registry
+from .errors import PlanError
+
+SCHEMA = 1
+"""Version of the recipe's plain-data form; raised when a field changes its meaning."""
+
+
+class Recipe(Component):
+    """A published method, or one of your own: one answer on every axis.
+
+    Fields left at None mean that the axis is not used. `start` scores the very first selection of
+    a method that grows (sparse training begins with a random mask); elsewhere it must be None.
+
+    >>> import secateur as sc
+    >>> recipe = sc.recipe("snip", sparsity=0.9)
+    >>> Recipe.loads(recipe.dumps()) == recipe
+    True
+    """
+
+    registry: ClassVar[Registry] = Registry("recipe")
+    name: ClassVar[str] = "recipe"
+
+    structure: Structure
+    criterion: Criterion
+    scope: Scope
+    allocator: Allocator
+    schedule: Schedule
+    start: Criterion | None = None
+    grow: Criterion | None = None
+    solver: Solver | None = None
+    pressure: Pressure | None = None
+    recovery: Recovery | None = None
+    materialise: Materialiser | None = None
+    method: str = Field(default="custom", description="the catalogue entry it came from")
+
+    def model_post_init(self, _: Any) -> None:
+        """A recipe that exists is valid."""
+        self.validate_axes()
+
+    def validate_axes(self) -> None:
+        """Refuse combinations in which an axis would be ignored or contradict another."""
+        self._check_density()
+        self._check_growth()
+        allowed = self.allocator.scopes
+        if allowed and self.scope.name not in allowed:
+            raise PlanError(
+                f"allocator '{self.allocator.name}' works with scope "
+                f"{' or '.join(sorted(allowed))}, not '{self.scope.name}'"
+            )
+
+    def _check_density(self) -> None:
+        asked, fixed = self.schedule.final_density, self.scope.fixed_density
+        if not self.allocator.uses_density and asked is not None:
+            raise PlanError(
+                f"allocator '{self.allocator.name}' finds the density itself; the one of schedule "
+                f"'{self.schedule.name}' would be ignored. Use schedule 'repeat'"
+            )
+        if self.allocator.uses_density and asked is None:
+            raise PlanError(
+                f"schedule '{self.schedule.name}' names no density, "
+                f"but allocator '{self.allocator.name}' needs one"
+            )
+        if fixed is not None and (asked is None or abs(asked - fixed) > 1e-9):
+            raise PlanError(
+                f"{self.scope} keeps {fixed:g} of the weights by itself; "
+                f"density {asked} cannot be reached with it"
+            )
+
+    def _check_growth(self) -> None:
+        if self.schedule.regrows and self.grow is None:
+            raise PlanError(f"schedule '{self.schedule.name}' regrows; name a `grow` criterion")
+        if not self.schedule.regrows and (self.grow is not None or self.start is not None):
+            raise PlanError(
+                f"schedule '{self.schedule.name}' never grows; `grow` and `start` would be ignored"
+            )
+
+    def required(self) -> frozenset[str]:
+        """Every statistic any part of the recipe needs."""
+        parts = (self.criterion, self.start, self.grow, self.allocator)
+        asked = [part.required() for part in parts if part is not None]
+        return frozenset().union(*asked, self.solver.needs if self.solver else ())
+
+    def dumps(self) -> str:
+        """Canonical JSON: sorted keys, defaults left out, with the schema version."""
+        return json.dumps({"schema": SCHEMA, **self.to_dict()}, sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def loads(cls, text: str) -> Recipe:
+        """Read what `dumps` wrote, or the same as YAML."""
+        import yaml
+
+        return cls.from_plain(yaml.safe_load(text))
+
+    @classmethod
+    def from_plain(cls, data: Any) -> Recipe:
+        """A recipe from plain data; a newer schema is refused."""
+        if not isinstance(data, dict):
+            raise PlanError(f"a recipe is a mapping of axes, not {type(data).__name__}")
+        fields = dict(data)
+        schema = fields.pop("schema", SCHEMA)
+        fields.pop("name", None)
+        if schema > SCHEMA:
+            raise PlanError(
+                f"recipe schema {schema} is newer than this version reads ({SCHEMA}); upgrade secateur"
+            )
+        return cls(**fields)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that name this recipe: equal recipes have equal digests."""
+        return hashlib.sha256(self.dumps().encode()).hexdigest()[:16]

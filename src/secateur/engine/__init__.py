@@ -1,0 +1,1 @@
+"""Carries out recipes: the one step, statistics, training, checkpoints."""

@@ -1,0 +1,116 @@
+"""The one step of all pruning: score, drop the dead, group, how many, select, (grow), solve."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..core.axes import Criterion, View
+from ..core.density import keep_count, share
+from ..core.errors import NumberError, PlanError
+from ..core.recipe import Recipe
+from ..core.select import select
+from ..core.types import Groups, Masks, Scores, Update
+
+
+def step(recipe: Recipe, view: View, update: Update, *, first: bool = False) -> dict[str, Tensor]:
+    """The masks after `update`: {target: bool [target.shape]}; no weight is touched.
+
+    Args:
+        recipe: the method.
+        view: weights, current masks and the statistics that `recipe.required()` names.
+        update: the density to reach and the share to drop and grow anew.
+        first: whether this is the run's first update (`recipe.start` then scores it).
+    """
+    criterion = recipe.start if first and recipe.start is not None else recipe.criterion
+    scores = score_all(criterion, view)
+    groups = recipe.scope.groups(view.targets)
+    alive = count(view.masks, groups)
+    if recipe.schedule.regrows and not first:
+        return _regrow(recipe, view, update, scores, groups, alive)
+    live = hide(scores, view.masks)
+    keep = recipe.allocator.keep(live, groups, update.density, view)
+    _check(keep, alive)
+    return solve(recipe, view, select(live, groups, keep), keep)
+
+
+def score_all(criterion: Criterion, view: View) -> dict[str, Tensor]:
+    """{target: scores}; a NaN or infinite score is an error that names target and criterion."""
+    scores = {t.name: criterion.score(view, t).detach() for t in view.targets}
+    for target in view.targets:
+        got = scores[target.name]
+        if tuple(got.shape) != target.shape:
+            raise PlanError(
+                f"criterion '{criterion.name}' scored '{target.name}' with shape "
+                f"{tuple(got.shape)}, not {target.shape}"
+            )
+        if not bool(torch.isfinite(got).all()):
+            raise NumberError(
+                f"criterion '{criterion.name}' gave NaN or infinite scores for '{target.name}'; "
+                "check the loss, or score in float64"
+            )
+    return scores
+
+
+def hide(scores: Scores, masks: Masks) -> dict[str, Tensor]:
+    """Scores with -inf wherever the mask says that a unit is gone."""
+    return {n: s.masked_fill(~masks[n].to(s.device), -math.inf) for n, s in scores.items()}
+
+
+def count(masks: Masks, groups: Groups) -> Tensor:
+    """[G] units of each group that the masks keep."""
+    total = torch.zeros(len(groups.size), dtype=torch.long)
+    for name, layout in groups.layouts.items():
+        kept = layout.matrix(masks[name]).sum(1).cpu()  # [groups of this target]
+        total[groups.first[name] : groups.first[name] + layout.units] += kept
+    return total
+
+
+def _check(keep: Tensor, alive: Tensor) -> None:
+    """A budget above what is left would bring removed units back; that is growing, not pruning."""
+    over = (keep > alive).nonzero()[:, 0]
+    if len(over):
+        g = int(over[0])
+        raise PlanError(
+            f"group {g} should keep {int(keep[g])} units, but only {int(alive[g])} are left; "
+            "lower the density or use a schedule that regrows"
+        )
+
+
+def _regrow(
+    recipe: Recipe, view: View, update: Update, scores: Scores, groups: Groups, alive: Tensor
+) -> dict[str, Tensor]:
+    """Drop the weakest survivors, then grow as many elsewhere as the budget has room for.
+
+    survivors_g = min(budget_g, alive_g) - round(drop * alive_g); grown units come from all that
+    did not survive, by the `grow` criterion. The budget of a group is what it holds now, less
+    what a falling density takes.
+    """
+    assert recipe.grow is not None
+    budget = _shrunk(alive, update, groups)
+    drop = torch.tensor([keep_count(update.drop, int(a)) for a in alive])
+    survivors = (torch.minimum(budget, alive) - drop).clamp(min=0)
+    kept = select(hide(scores, view.masks), groups, survivors)
+    candidates = hide(score_all(recipe.grow, view), {n: ~m for n, m in kept.items()})
+    grown = select(candidates, groups, budget - survivors)
+    return {name: kept[name] | grown[name] for name in kept}
+
+
+def _shrunk(alive: Tensor, update: Update, groups: Groups) -> Tensor:
+    """[G] budgets at the update's density: each group shrinks in proportion to what it holds."""
+    if update.density is None:
+        return alive
+    total = keep_count(update.density, int(groups.size.sum()))
+    held = int(alive.sum())
+    return alive if total >= held else share(alive.double() * total / held, total, alive)
+
+
+def solve(
+    recipe: Recipe, view: View, proposal: dict[str, Tensor], keep: Tensor
+) -> dict[str, Tensor]:
+    """Let the solver, if there is one, decide and change what survives."""
+    if recipe.solver is None:
+        return proposal
+    return {t.name: recipe.solver.solve(t, proposal[t.name], keep, view) for t in view.targets}

@@ -1,0 +1,72 @@
+"""What the axes look at while a model is pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import NumberError, PlanError
+from ..core.random import generator
+from ..core.types import Target, element_masks, keep_all
+
+Stats = Mapping[str, Mapping[str, Tensor]]
+"""Statistic name -> parameter name -> tensor."""
+
+
+class ModelView:
+    """A whole model: its weights, masks and the statistics collected for this update.
+
+    Args:
+        model: the network; its weights are read, never written, through the view.
+        targets: what may be pruned.
+        masks: current mask of each target (None = everything is kept).
+        stats: the collected statistics.
+        seed, round: what `generator` derives its streams from.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        targets: tuple[Target, ...],
+        masks: Mapping[str, Tensor] | None = None,
+        stats: Stats | None = None,
+        seed: int = 0,
+        round: int = 0,
+    ) -> None:
+        self.targets = targets
+        self._params = dict(model.named_parameters())
+        device = self._params[targets[0].members[0].param].device
+        self.masks: Mapping[str, Tensor] = masks if masks is not None else keep_all(targets, device)
+        self._stats = stats or {}
+        self._words = (seed, round)
+        self._alive: dict[str, Tensor] | None = None
+
+    def weight(self, param: str) -> Tensor:
+        """The parameter's current value, detached; NaN or infinite values are refused."""
+        value = self._params[param].detach()
+        if not bool(torch.isfinite(value).all()):
+            raise NumberError(
+                f"weight '{param}' holds NaN or infinite values; repair or retrain the model first"
+            )
+        return value
+
+    def alive(self, param: str) -> Tensor:
+        """Bool mask of the parameter's elements as the current masks have it."""
+        if self._alive is None:
+            shapes = {name: p.shape for name, p in self._params.items()}
+            self._alive = element_masks(self.targets, self.masks, shapes)
+        return self._alive[param]
+
+    def stat(self, name: str, param: str) -> Tensor:
+        """A collected statistic of one parameter."""
+        if name not in self._stats or param not in self._stats[name]:
+            raise PlanError(
+                f"statistic '{name}' of '{param}' was not collected; name it in `needs`"
+            )
+        return self._stats[name][param]
+
+    def generator(self, *words: object) -> torch.Generator:
+        """A CPU generator for `words`, the same for equal seed and round."""
+        return generator(*self._words, *words)

@@ -1,0 +1,1 @@
+"""What PUSHES towards sparsity while training."""

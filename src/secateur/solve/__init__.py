@@ -1,0 +1,1 @@
+"""What the SURVIVORS do at once after a selection."""

@@ -1,0 +1,125 @@
+"""Which parameters of a network are weights that may be pruned, and which is its classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from ..core.errors import PlanError
+from ..core.names import pick
+
+_OUT_IN = (nn.Linear, _ConvNd, nn.MultiheadAttention, nn.RNNBase)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One prunable weight: its name, the module that owns it, its tensor and its dimensions."""
+
+    name: str
+    layer: str
+    tensor: torch.Tensor
+    dims: tuple[str, ...]
+
+
+def prunable(model: nn.Module) -> list[Weight]:
+    """Weights of linear, convolution, attention and recurrent layers; tied ones once.
+
+    Embeddings, norms, biases and free parameters (position tables, class tokens) are no weights
+    in this sense: name them in `include` to prune them.
+    """
+    found: dict[int, Weight] = {}
+    for layer, module in model.named_modules():
+        if isinstance(module, _OUT_IN):
+            for name, tensor in module.named_parameters(layer, recurse=False):
+                if tensor.dim() >= 2 and tensor.is_floating_point():
+                    found.setdefault(id(tensor), Weight(name, layer, tensor, _dims(module, tensor)))
+    return list(found.values())
+
+
+def _dims(module: nn.Module, tensor: torch.Tensor) -> tuple[str, ...]:
+    """`out`, `in`, then kernel dimensions; transposed convolutions store the input first."""
+    first = ("in", "out") if isinstance(module, _ConvTransposeNd) else ("out", "in")
+    return (*first, *["k"] * (tensor.dim() - 2))
+
+
+def classifier(model: nn.Module, example: Any = None) -> str | None:
+    """Name of the last linear layer or, without one, the last convolution; None if there is none.
+
+    With an example the layer that ran last counts, otherwise the one registered last.
+    """
+    heads = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    heads = heads or [(n, m) for n, m in model.named_modules() if isinstance(m, _ConvNd)]
+    if not heads:
+        return None
+    if example is None:
+        return heads[-1][0]
+    ran = list(_order(model, dict(heads), example))
+    return ran[-1] if ran else heads[-1][0]
+
+
+def _order(model: nn.Module, layers: dict[str, nn.Module], example: Any) -> Iterator[str]:
+    """Names of `layers` in the order in which a forward pass on `example` runs them."""
+    ran: list[str] = []
+    hooks = [m.register_forward_hook(lambda *_, n=n: ran.append(n)) for n, m in layers.items()]
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()
+            call(model, example)
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return iter(ran)
+
+
+def call(model: nn.Module, example: Any) -> Any:
+    """Run the model on an example: a tensor, a tuple of arguments, or a dict of keywords."""
+    if isinstance(example, dict):
+        return model(**example)
+    if isinstance(example, tuple | list):
+        return model(*example)
+    return model(example)
+
+
+def chosen(
+    model: nn.Module,
+    example: Any,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    with_classifier: bool,
+) -> list[Weight]:
+    """The weights that remain after `include`, `exclude` and the classifier rule.
+
+    With `include`, only what it names is pruned, the classifier and free parameters too when
+    named. A model without any prunable weight is an error.
+    """
+    weights = {w.name: w for w in prunable(model)}
+    if include:
+        every = {**_free(model), **weights}
+        weights = {name: every[name] for name in pick(include, every)}
+    elif not with_classifier:
+        head = classifier(model, example)
+        weights = {n: w for n, w in weights.items() if w.layer != head or len(weights) == 1}
+    for name in pick(exclude, weights):
+        del weights[name]
+    if not weights:
+        raise PlanError(
+            "the model has no prunable layers (linear, convolution, attention, recurrent) "
+            "left; name parameters with include=..."
+        )
+    return list(weights.values())
+
+
+def _free(model: nn.Module) -> dict[str, Weight]:
+    """Every floating parameter with two dimensions or more, for explicit naming."""
+    return {
+        name: Weight(name, name.rpartition(".")[0], p, ("out", "in", *["k"] * (p.dim() - 2)))
+        for name, p in model.named_parameters()
+        if p.dim() >= 2 and p.is_floating_point()
+    }
