@@ -1,0 +1,1 @@
+"""What a language model writes: overlap, perplexity, greedy answers, time, memory."""
