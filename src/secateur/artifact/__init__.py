@@ -1,0 +1,30 @@
+"""What leaves the program: files written in one step, pruned weights stored small and checked."""
+
+from secateur.artifact.atomic import (
+    atomic_write,
+    read_bytes,
+    storage_error,
+    sweep,
+    write_bytes,
+)
+from secateur.artifact.codec import CodedMask, decode_mask, encode_mask, kept_values, spread
+from secateur.artifact.file import is_sparse_file, load_sparse, read_sparse, save_sparse
+from secateur.artifact.state import SparseState
+
+__all__ = [
+    "CodedMask",
+    "SparseState",
+    "atomic_write",
+    "decode_mask",
+    "encode_mask",
+    "is_sparse_file",
+    "kept_values",
+    "load_sparse",
+    "read_bytes",
+    "read_sparse",
+    "save_sparse",
+    "spread",
+    "storage_error",
+    "sweep",
+    "write_bytes",
+]

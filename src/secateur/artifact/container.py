@@ -1,0 +1,164 @@
+"""Tensors and one JSON text in a safetensors file whose every byte is covered by a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from secateur.artifact.atomic import storage_error
+from secateur.core.errors import StorageError
+
+KEY, DIGEST_KEY = "secateur", "secateur.digest"
+MAX_HEADER = 100_000_000  # the limit of the safetensors format itself
+_ZEROS = "0" * 64
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "C64": torch.complex64,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+
+def raw(tensor: Tensor) -> memoryview:
+    """The bytes of a contiguous tensor on the CPU, without a copy."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def digest(*tensors: Tensor) -> str:
+    """SHA-256 of the bytes of contiguous tensors, one after the other."""
+    total = hashlib.sha256()
+    for tensor in tensors:
+        total.update(raw(tensor))
+    return total.hexdigest()
+
+
+def write_container(file: BinaryIO, tensors: Mapping[str, Tensor], text: str) -> None:
+    """Write a safetensors file with `text` and a digest of the header in its metadata.
+
+    The tensors are written one by one from where they are: nothing is copied. The header digest is
+    SHA-256 over the 8 length bytes and the header, with 64 zeros in its own place; `text` has to
+    hold digests of the tensors if they are to be covered.
+    """
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # alignment
+    header: dict[str, object] = {"__metadata__": {DIGEST_KEY: _ZEROS, KEY: text}}
+    offset = 0
+    for name in order:
+        size = tensors[name].numel() * tensors[name].element_size()
+        header[name] = {
+            "dtype": CODES[tensors[name].dtype],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [offset, offset + size],
+        }
+        offset += size
+    file.write(_sealed(header))
+    for name in order:
+        file.write(raw(tensors[name]))
+
+
+class Container:
+    """A file of `write_container`, opened: its text, its names and its tensors, one at a time.
+
+    >>> import io, tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.safetensors"
+    >>> with path.open("wb") as file:
+    ...     write_container(file, {"a": torch.ones(2)}, "hello")
+    >>> with Container(path) as container:
+    ...     container.text, container.tensor("a", "F32", (2,)).tolist()
+    ('hello', [1.0, 1.0])
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _check_header(path, _read_header(path))  # before a parser sees it
+        try:
+            self._file = safe_open(str(path), framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise StorageError(f"'{path}' is no sound safetensors file: {error}") from error
+        self.names: tuple[str, ...] = tuple(self._file.keys())
+        metadata = self._file.metadata() or {}
+        if KEY not in metadata:
+            raise StorageError(f"'{path}' was not written by Secateur: its metadata lack '{KEY}'")
+        self.text: str = metadata[KEY]
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.__exit__(None, None, None)
+
+    def tensor(self, name: str, dtype: str, shape: tuple[int, ...] | None = None) -> Tensor:
+        """One tensor of this dtype code and shape (None: any one-dimensional), in its own memory."""
+        try:
+            found = self._file.get_slice(name)
+            size, code = tuple(found.get_shape()), found.get_dtype()
+            if code != dtype or (size != shape if shape is not None else len(size) != 1):
+                raise StorageError(f"{name!r} is stored as {code} {size}, not as {dtype} {shape}")
+            return self._file.get_tensor(name).clone(memory_format=torch.contiguous_format)
+        except (SafetensorError, RuntimeError, TypeError) as error:
+            raise StorageError(f"'{self.path}' has no readable tensor {name!r}: {error}") from error
+
+
+def _sealed(header: Mapping[str, object]) -> bytes:
+    """Length and JSON header, padded to 8 bytes, with the header's own digest filled in."""
+    body = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
+    body += b" " * (-len(body) % 8)
+    if len(body) > MAX_HEADER:
+        raise StorageError(f"a header of {len(body)} bytes exceeds the {MAX_HEADER} of the format")
+    full = len(body).to_bytes(8, "little") + body
+    own = hashlib.sha256(full).hexdigest()
+    return full.replace(_field(_ZEROS), _field(own), 1)  # the metadata come first in the header
+
+
+def _field(value: str) -> bytes:
+    return f'"{DIGEST_KEY}":"{value}"'.encode()
+
+
+def _check_header(path: Path, header: bytes) -> None:
+    """Raise unless the header is, byte for byte, one that `_sealed` made."""
+    found = re.findall(_field("([0-9a-f]{64})"), header)
+    if not found:
+        raise StorageError(f"'{path}' was not written by Secateur, or its header is damaged")
+    stated = found[0].decode()
+    own = hashlib.sha256(header.replace(_field(stated), _field(_ZEROS), 1)).hexdigest()
+    if own != stated:
+        raise StorageError(f"'{path}' is damaged: its header does not match its digest")
+
+
+def _read_header(path: Path) -> bytes:
+    """Length and header as they stand in the file, after checks that need no parser."""
+    try:
+        with path.open("rb") as file:
+            available = file.seek(0, 2)
+            file.seek(0)
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
+            if len(start) < 8 or length > min(MAX_HEADER, available - 8):
+                raise StorageError(
+                    f"'{path}' is cut off or no safetensors file: its header would be {length} "
+                    f"bytes long, the file is {available}"
+                )
+            return start + file.read(length)
+    except OSError as error:
+        raise storage_error(error, path, "read") from error

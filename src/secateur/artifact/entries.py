@@ -1,0 +1,116 @@
+"""What a sparse file says of each tensor, and whether that can be true."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any, TypeGuard
+
+from secateur.artifact.codec import CODINGS
+from secateur.artifact.container import DTYPES
+from secateur.core.errors import StorageError
+
+SCHEMA = 1
+KIND = "sparse state"
+_HUGE = 1 << 56
+VALUES, MASK = "::values", "::mask"  # appended to a name; no stored name may contain "::"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor: how it is coded, what it is, how much it keeps, and the digest of its bytes.
+
+    `coding` is `dense` (the tensor itself under its name), one of `codec.CODINGS` (kept values and
+    coded mask under two names), or `same` (another name, in `same_as`, for the same tensor).
+    """
+
+    coding: str
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+    kept: int = 0
+    digest: str = ""
+    same_as: str = ""
+
+    def stored(self, name: str) -> tuple[str, ...]:
+        """The names in the container that make up this tensor."""
+        if self.coding == "same":
+            return ()
+        return (name,) if self.coding == "dense" else (name + VALUES, name + MASK)
+
+    def loaded_bytes(self) -> int:
+        """The memory that the tensor, and its mask where it has one, takes once loaded."""
+        if self.coding == "same":
+            return 0
+        return prod(self.shape) * (DTYPES[self.dtype].itemsize + (self.coding != "dense"))
+
+
+def to_text(entries: Mapping[str, Entry]) -> str:
+    """The JSON text of the metadata."""
+    rows = {
+        name: {key: value for key, value in asdict(entry).items() if value or key == "shape"}
+        for name, entry in entries.items()
+    }
+    return json.dumps({"kind": KIND, "schema": SCHEMA, "tensors": rows}, separators=(",", ":"))
+
+
+def from_text(text: str) -> dict[str, Entry]:
+    """The entries of a metadata text, each checked for types and ranges; else `StorageError`."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"the description is not JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise StorageError(f"the file does not describe itself as a '{KIND}'")
+    _check_schema(content.get("schema"))
+    rows = content.get("tensors")
+    if not isinstance(rows, dict):
+        raise StorageError("the description has no table of tensors")
+    entries = {name: _entry(name, row) for name, row in rows.items()}
+    for name, entry in entries.items():
+        if entry.coding == "same" and entries.get(entry.same_as, entry).coding == "same":
+            raise StorageError(f"{name!r} is said to be {entry.same_as!r}, which is not stored")
+    return entries
+
+
+def _check_schema(schema: object) -> None:
+    if type(schema) is not int or schema < 1:
+        raise StorageError(f"schema version {schema!r} is not a version")
+    if schema > SCHEMA:
+        raise StorageError(
+            f"schema version {schema} is newer than the {SCHEMA} this version reads; "
+            "update secateur to load the file"
+        )
+
+
+def _entry(name: str, row: Any) -> Entry:
+    if not isinstance(row, dict) or not set(row) <= set(Entry.__dataclass_fields__):
+        raise StorageError(f"the description of {name!r} has unknown fields")
+    coding = row.get("coding")
+    if coding == "same" and isinstance(row.get("same_as"), str):
+        return Entry("same", same_as=row["same_as"])
+    if coding not in ("dense", *CODINGS):
+        raise StorageError(f"{name!r} has the unknown coding {coding!r}")
+    if row.get("dtype") not in list(DTYPES):
+        raise StorageError(f"{name!r} has the unknown dtype {row.get('dtype')!r}")
+    shape, kept, digest = row.get("shape"), row.get("kept", 0), row.get("digest")
+    if not _is_shape(shape):
+        raise StorageError(f"{name!r} has a shape that is none")
+    if not _is_size(kept) or kept > prod(shape):
+        raise StorageError(f"{name!r} keeps {kept!r} of {prod(shape)} elements")
+    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise StorageError(f"{name!r} has no digest")
+    return Entry(coding, row["dtype"], tuple(shape), kept, digest)
+
+
+def _is_size(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < _HUGE
+
+
+def _is_shape(value: object) -> TypeGuard[list[int]]:
+    """A list of sizes that no arithmetic on strides can overflow, empty tensors included."""
+    if not isinstance(value, list) or len(value) > 64 or not all(map(_is_size, value)):
+        return False
+    return prod(max(size, 1) for size in value) < _HUGE
