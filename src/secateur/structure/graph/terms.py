@@ -74,7 +74,7 @@ def size(term: Term) -> int:
 
 def fix(n: int, why: str = "") -> Term:
     """The frozen term of size `n`."""
-    return (Fix(n, why),) if n > 1 else ()
+    return (Fix(n, why),) if n != 1 else ()
 
 
 def fixed(term: Term) -> bool:
@@ -113,7 +113,7 @@ def product(atoms: Iterable[Atom]) -> Term:
         last = out[-1] if out else None
         if isinstance(atom, Fix) and isinstance(last, Fix):
             out[-1] = Fix(last.size * atom.size, last.why or atom.why)
-        elif atom.size > 1:
+        elif atom.size != 1:
             out.append(atom)
     return tuple(out)
 

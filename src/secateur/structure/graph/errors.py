@@ -1,0 +1,13 @@
+"""What can go wrong while a network is traced or edited."""
+
+from __future__ import annotations
+
+from secateur.core.errors import SecateurError
+
+
+class TraceError(SecateurError):
+    """What cannot be traced or edited: names the operator, the layer and the remedy."""
+
+
+class ProofError(SecateurError):
+    """The smaller network does not compute what the masked one computes."""

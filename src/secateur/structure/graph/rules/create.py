@@ -1,0 +1,41 @@
+"""Tensors made in the forward pass."""
+
+from __future__ import annotations
+
+from secateur.structure.graph.op import Op, Value, rule, words
+from secateur.structure.graph.rules.shape import patch_sizes
+
+FILLED = words(
+    "zeros ones full empty rand randn new_zeros new_ones new_full new_empty empty_permuted"
+)
+ORDERED = words(
+    "arange linspace logspace eye tril_indices triu_indices scalar_tensor hann_window hamming_window "
+    "randperm randint tensor range _fft_r2c _fft_c2r _fft_c2c stft istft"
+)
+
+
+@rule(*FILLED)
+def filled(op: Op) -> Value:
+    """Every position alike: the sizes follow whatever the tensor meets."""
+    out = tuple(op.fresh(n) for n in op.shape())
+    patch_sizes(op, "size", out)
+    return out
+
+
+@rule(*ORDERED)
+def ordered(op: Op) -> Value:
+    """Positions differ: everything stays."""
+    for dims in op.tensors():
+        op.freeze(dims, "its order counts")
+    return op.fixed_shape()
+
+
+@rule(
+    "_assert_tensor_metadata",
+    "_assert_scalar",
+    "sym_constrain_range",
+    "sym_constrain_range_for_size",
+)
+def check(op: Op) -> Value:
+    """Checks have no result."""
+    return None
