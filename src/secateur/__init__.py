@@ -1,3 +1,30 @@
-"""Secateur prunes neural networks: chooses what can go, takes it out, proves and measures it."""
+"""Secateur prunes neural networks: chooses what can go, takes it out, proves and measures it.
+
+>>> import torch, secateur as sc
+>>> net = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+>>> result = sc.prune(net, "magnitude", sparsity=0.75)
+>>> result.sparsity
+0.75
+"""
+
+from .api import Result, methods, plan, prune, recipe, score
+from .core.errors import SecateurError
+from .core.recipe import Recipe
+from .core.time import Time
+from .engine.train import Training, preset
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Recipe",
+    "Result",
+    "SecateurError",
+    "Time",
+    "Training",
+    "methods",
+    "plan",
+    "preset",
+    "prune",
+    "recipe",
+    "score",
+]

@@ -125,10 +125,16 @@ class Allocator(Component, ABC):
 
     registry: ClassVar[Registry] = Registry("allocator")
     needs: ClassVar[frozenset[str]] = frozenset()
-    uses_density: ClassVar[bool] = True
-    """False where the allocator finds the density by itself (Han's threshold)."""
-    scopes: ClassVar[frozenset[str]] = frozenset()
-    """Names of the scopes it can work with; empty = any."""
+
+    @property
+    def uses_density(self) -> bool:
+        """False where the allocator finds the density by itself (Han's threshold)."""
+        return True
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """Names of the scopes it can work with; empty = any."""
+        return frozenset()
 
     def required(self) -> frozenset[str]:
         """The statistics this allocator needs; wrappers add those of what they wrap."""

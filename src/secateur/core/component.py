@@ -83,7 +83,7 @@ class Component(BaseModel):
         return {"name": self.name, **{k: encode(v) for k, v in changed.items()}}
 
     def __str__(self) -> str:
-        options = ", ".join(f"{k}={v}" for k, v in self.to_dict().items() if k != "name")
+        options = ", ".join(f"{k}={getattr(self, k)}" for k in self.to_dict() if k != "name")
         return f"{self.name}({options})" if options else self.name
 
 
@@ -98,14 +98,22 @@ def encode(value: Any) -> Any:
     return value
 
 
-def from_dict(axis: type[C], value: Any) -> C:
+def words(value: dict[Any, Any], what: str) -> dict[str, Any]:
+    """`value`, refused where a key is no word (YAML reads `1: x` and `on: x` as other things)."""
+    for key in value:
+        if not isinstance(key, str):
+            raise PlanError(f"{what} has the key {key!r}, which is no word; options have names")
+    return value
+
+
+def from_dict(axis: type[Component], value: Any) -> Any:
     """A component of `axis` from its name or from a dict with a `name`."""
     if isinstance(value, str):
         value = {"name": value}
     what = axis.registry.axis
-    if not isinstance(value, dict) or "name" not in value:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise PlanError(f"{what} {value!r} is neither a name nor a mapping with a `name`")
-    fields = {key: field for key, field in value.items() if key != "name"}
+    fields = {key: field for key, field in words(value, what).items() if key != "name"}
     made = axis.registry.get(value["name"])(**fields)
     if not isinstance(made, axis):
         raise PlanError(f"'{value['name']}' is no {what}")

@@ -46,34 +46,74 @@ def keep_count(density: float, n: int) -> int:
     return max(0, min(n, math.floor(round(density * n, 9) + 0.5)))
 
 
-def share(weights: Tensor, total: int, ceiling: Tensor) -> Tensor:
-    """Whole numbers that sum to `total` and follow `weights`, none above `ceiling` (largest remainder).
+def share(weights: Tensor, total: int, ceiling: Tensor, floor: Tensor | None = None) -> Tensor:
+    """Whole numbers that sum to `total` and follow `weights` within bounds (largest remainder).
+
+        count_g = clamp(c * weight_g, floor_g, ceiling_g), rounded, with c such that they sum to total
 
     Args:
-        weights: [G] float64 >= 0, the ideal real-valued counts (their sum may differ from total
-            by rounding only).
-        total: the exact sum wanted, at most `ceiling.sum()`.
+        weights: [G] float64 >= 0, in proportion to the wanted counts; where they sum to `total`
+            already (up to rounding) and no bound cuts them, c is 1.
+        total: the exact sum wanted, between `floor.sum()` and `ceiling.sum()`.
         ceiling: [G] int64, the most a group can hold.
+        floor: [G] int64, the least a group must hold; None = 0.
 
     Ties of the remainder go to the lower index, so that the result is the same everywhere.
+
+    >>> share(torch.tensor([9.0, 3.0, 1.0]), 8, torch.tensor([4, 9, 9])).tolist()
+    [4, 3, 1]
     """
-    if total > int(ceiling.sum()):
-        raise PlanError(f"cannot keep {total} units of {int(ceiling.sum())}; ask for less")
-    ideal = weights.double().round(decimals=9)
-    counts = torch.minimum(ideal.floor().long(), ceiling)  # [G]
+    floor = torch.zeros_like(ceiling) if floor is None else floor
+    least, most = int(floor.sum()), int(ceiling.sum())
+    if not least <= total <= most or bool((floor > ceiling).any()):
+        raise PlanError(f"cannot keep {total} units where {least} to {most} are possible")
+    ideal = fill(weights.double(), total, floor, ceiling).round(decimals=9)  # [G]
+    counts = ideal.floor().long().clamp(floor, ceiling)
     missing = total - int(counts.sum())
     while missing != 0:
-        counts += _one_round(ideal, counts, ceiling, missing)
+        counts += _one_round(ideal, counts, floor, ceiling, missing)
         missing = total - int(counts.sum())
     return counts
 
 
-def _one_round(ideal: Tensor, counts: Tensor, ceiling: Tensor, missing: int) -> Tensor:
+def _one_round(
+    ideal: Tensor, counts: Tensor, floor: Tensor, ceiling: Tensor, missing: int
+) -> Tensor:
     """+1 for the `missing` groups furthest below their ideal (-1 for those furthest above)."""
     sign = 1 if missing > 0 else -1
-    free = counts < ceiling if sign > 0 else counts > 0
+    free = counts < ceiling if sign > 0 else counts > floor
     gap = torch.where(free, sign * (ideal - counts), -math.inf)  # [G]
     order = torch.sort(gap, descending=True, stable=True).indices[: abs(missing)]
     change = torch.zeros_like(counts)
     change[order] = sign
     return torch.where(free, change, 0)
+
+
+def fill(weights: Tensor, total: int, floor: Tensor, ceiling: Tensor) -> Tensor:
+    """[G] float64 clamp(c * weights, floor, ceiling) that sums to `total`; c = 1 where that will do.
+
+    Groups that a bound holds are set aside one side at a time, the side that moves the sum more
+    first; the others share what is left. Each pass sets at least one aside.
+    """
+    out = weights.clamp(floor, ceiling)
+    if abs(float(out.sum()) - total) <= 0.5 + 1e-9 * total:
+        return out
+    free = torch.ones_like(floor, dtype=torch.bool)
+    while bool(free.any()):
+        scaled = _scaled(weights, free, total - float(out[~free].sum()), ceiling)
+        held = scaled.clamp(floor, ceiling)
+        out = torch.where(free, held, out)
+        moved = torch.where(free, held - scaled, 0.0)  # > 0: held up by a floor
+        side = float(moved.sum())
+        stuck = moved > 0 if side > 0 else moved < 0 if side < 0 else moved != 0
+        if not bool(stuck.any()):
+            break
+        free &= ~stuck
+    return out
+
+
+def _scaled(weights: Tensor, free: Tensor, rest: float, ceiling: Tensor) -> Tensor:
+    """`weights` times the factor that makes the free ones sum to `rest`; all zero = by their room."""
+    if float(weights[free].sum()) <= 0:
+        weights = ceiling.double()
+    return weights * (rest / max(float(weights[free].sum()), 1e-300))

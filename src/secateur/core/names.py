@@ -12,6 +12,8 @@ from .errors import PlanError, unknown
 def matches(selector: str, name: str) -> bool:
     """Whether `selector` (a name, a glob, or `re:` and a pattern) names `name`.
 
+    A name always names itself, also one with brackets, which a glob would read as a choice.
+
     >>> matches("layer1.*", "layer1.0.conv1"), matches("re:conv[12]$", "layer1.0.conv1")
     (True, True)
     """
@@ -20,7 +22,7 @@ def matches(selector: str, name: str) -> bool:
             return re.search(selector[3:], name) is not None
         except re.error as error:
             raise PlanError(f"pattern '{selector}' is no regular expression: {error}") from None
-    return fnmatch.fnmatchcase(name, selector)
+    return selector == name or fnmatch.fnmatchcase(name, selector)
 
 
 def pick(selectors: Iterable[str], names: Iterable[str], what: str = "parameter") -> list[str]:

@@ -19,7 +19,7 @@ from .axes import (
     Solver,
     Structure,
 )
-from .component import Component, Registry
+from .component import Component, Registry, words
 from .errors import PlanError
 
 SCHEMA = 1
@@ -31,6 +31,8 @@ class Recipe(Component):
 
     Fields left at None mean that the axis is not used. `start` scores the very first selection of
     a method that grows (sparse training begins with a random mask); elsewhere it must be None.
+    With `revive` removed units compete again in every round and come back with the weights of
+    step 0 (before training; sparse training grows instead).
 
     >>> import secateur as sc
     >>> recipe = sc.recipe("snip", sparsity=0.9)
@@ -52,6 +54,7 @@ class Recipe(Component):
     pressure: Pressure | None = None
     recovery: Recovery | None = None
     materialise: Materialiser | None = None
+    revive: bool = False
     method: str = Field(default="custom", description="the catalogue entry it came from")
 
     def model_post_init(self, _: Any) -> None:
@@ -90,6 +93,10 @@ class Recipe(Component):
     def _check_growth(self) -> None:
         if self.schedule.regrows and self.grow is None:
             raise PlanError(f"schedule '{self.schedule.name}' regrows; name a `grow` criterion")
+        if self.schedule.regrows and self.revive:
+            raise PlanError(
+                f"schedule '{self.schedule.name}' grows by itself; `revive` would be ignored"
+            )
         if not self.schedule.regrows and (self.grow is not None or self.start is not None):
             raise PlanError(
                 f"schedule '{self.schedule.name}' never grows; `grow` and `start` would be ignored"
@@ -110,16 +117,22 @@ class Recipe(Component):
         """Read what `dumps` wrote, or the same as YAML."""
         import yaml
 
-        return cls.from_plain(yaml.safe_load(text))
+        try:
+            return cls.from_plain(yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise PlanError(f"the recipe is no YAML: {' '.join(str(error).split())}") from None
 
     @classmethod
     def from_plain(cls, data: Any) -> Recipe:
         """A recipe from plain data; a newer schema is refused."""
         if not isinstance(data, dict):
             raise PlanError(f"a recipe is a mapping of axes, not {type(data).__name__}")
-        fields = dict(data)
-        schema = fields.pop("schema", SCHEMA)
-        fields.pop("name", None)
+        fields = dict(words(data, "recipe"))
+        schema, name = fields.pop("schema", SCHEMA), fields.pop("name", cls.name)
+        if name != cls.name:
+            raise PlanError(f"this is a '{name}', not a recipe; catalogue entries go by `method`")
+        if not isinstance(schema, int):
+            raise PlanError(f"recipe schema {schema!r} is no version; this one writes {SCHEMA}")
         if schema > SCHEMA:
             raise PlanError(
                 f"recipe schema {schema} is newer than this version reads ({SCHEMA}); upgrade secateur"

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from .errors import NumberError, PlanError
-from .kth import kth_rows
+from .kth import count_rows, kth_rows
 from .types import Groups, Scores
+
+CHUNK = 1 << 20
+"""Elements looked at together where ties are broken."""
 
 
 def select(scores: Scores, groups: Groups, keep: Tensor) -> dict[str, Tensor]:
@@ -39,7 +42,7 @@ def select(scores: Scores, groups: Groups, keep: Tensor) -> dict[str, Tensor]:
         )
     masks = {name: torch.empty_like(scores[name], dtype=torch.bool) for name in groups.layouts}
     for name in masks:
-        if bool(torch.isnan(scores[name]).any()):
+        if scores[name].numel() and bool(torch.isnan(scores[name].amax())):  # a NaN is the largest
             raise NumberError(f"score of '{name}' is NaN; check the weights and the loss for NaN")
     for names in _clusters(groups):
         if len(names) == 1:
@@ -80,21 +83,31 @@ def keep_rows(score: Tensor, k: Tensor) -> Tensor:
     The threshold of a row is its k-th largest score; where several units tie at it and not all of
     them fit, the lower indices get the places.
     """
+    if not score.numel():
+        return torch.zeros_like(score, dtype=torch.bool)
     threshold = kth_rows(score, k.clamp(min=1))  # [G, 1]
     chosen = score >= threshold
     chosen &= (k > 0)[:, None]
-    tied = (chosen.sum(1) > k).nonzero()[:, 0]  # rows with more at the threshold than places
-    if len(tied):
-        chosen[tied] = _break_ties(score[tied], threshold[tied], k[tied])
+    _drop_ties(score, threshold, chosen, count_rows(chosen) - k)
     return chosen
 
 
-def _break_ties(score: Tensor, threshold: Tensor, k: Tensor) -> Tensor:
-    """[T, n] the exact choice for rows with ties at the threshold, lower index first."""
-    above = score > threshold
-    ties = score == threshold
-    room = k[:, None] - above.sum(1, keepdim=True)  # [T, 1]
-    return above | (ties & (ties.cumsum(1) <= room))
+def _drop_ties(score: Tensor, threshold: Tensor, chosen: Tensor, excess: Tensor) -> None:
+    """Take the last `excess` [G] units at the threshold out of `chosen`, from the right.
+
+    It goes chunk by chunk, so that 25 million ties need no more memory than a few thousand.
+    """
+    stop = score.shape[1]
+    rows = excess.nonzero()[:, 0]  # rows with more at the threshold than places
+    while len(rows):
+        start = max(0, stop - max(1, CHUNK // len(rows)))
+        part = chosen[:, start:stop]
+        ties = (score[:, start:stop] == threshold)[rows]  # [rows, chunk]
+        from_right = ties.flip(1).cumsum(1, dtype=torch.int32).flip(1)
+        part[rows] = part[rows] & ~(ties & (from_right <= excess[rows, None]))
+        excess = excess.index_add(0, rows, -from_right[:, 0].long()).clamp(min=0)
+        rows = excess.nonzero()[:, 0]
+        stop = start
 
 
 def _shared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from pydantic import BeforeValidator, PlainSerializer
 from .errors import PlanError
 
 UNITS = {"ep": "epochs", "it": "iterations", "%": "percent of the training length"}
-_FORM = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ep|it|%)\s*$")
+_FORM = re.compile(r"^\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(ep|it|%)\s*$")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Time:
     unit: str
 
     def __post_init__(self) -> None:
-        if self.unit not in UNITS or not self.value >= 0:
+        if self.unit not in UNITS or not 0 <= self.value < math.inf:
             raise PlanError(
                 f"time {self.value}{self.unit} is not a time; write e.g. 160ep, 2000it or 75%"
             )
@@ -51,7 +52,8 @@ class Time:
         return round(self.value * scale)
 
     def __str__(self) -> str:
-        return f"{self.value:g}{self.unit}"
+        value = int(self.value) if self.value == int(self.value) else self.value
+        return f"{value}{self.unit}"
 
 
 START = Time(0, "it")

@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .layout import Layout
+from .kth import count_rows
+from .layout import Layout, one_group
 from .time import START, Time
 
 Scores = Mapping[str, Tensor]
@@ -81,6 +82,19 @@ class Groups:
         view.copy_((number + self.first[target]).expand(view.shape))
         return out
 
+    def merged(self) -> Groups:
+        """The same units, in the same order, as one group over all targets."""
+        layouts = {name: one_group(layout.shape) for name, layout in self.layouts.items()}
+        return Groups(layouts, dict.fromkeys(layouts, 0), self.size.sum()[None])
+
+    def count(self, masks: Masks) -> Tensor:
+        """[G] units of each group that the masks keep."""
+        total = torch.zeros(len(self.size), dtype=torch.long)
+        for name, layout in self.layouts.items():
+            kept = count_rows(layout.matrix(masks[name])).cpu()  # [groups of this target]
+            total[self.first[name] : self.first[name] + layout.units] += kept
+        return total
+
     @property
     def shared(self) -> bool:
         """Whether any group spans several targets."""
@@ -126,6 +140,11 @@ class RecoveryPlan:
     length: Time | None = None
     lr_scale: float = 1.0
     every_update: bool = True
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing at all is to be done."""
+        return self.weights == "keep" and self.schedule == "none" and not self.shuffle_masks
 
 
 @dataclass

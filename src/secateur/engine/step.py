@@ -27,12 +27,12 @@ def step(recipe: Recipe, view: View, update: Update, *, first: bool = False) -> 
     criterion = recipe.start if first and recipe.start is not None else recipe.criterion
     scores = score_all(criterion, view)
     groups = recipe.scope.groups(view.targets)
-    alive = count(view.masks, groups)
+    alive = groups.count(view.masks)
     if recipe.schedule.regrows and not first:
         return _regrow(recipe, view, update, scores, groups, alive)
-    live = hide(scores, view.masks)
+    live = scores if recipe.revive else hide(scores, view.masks)
     keep = recipe.allocator.keep(live, groups, update.density, view)
-    _check(keep, alive)
+    _check(keep, groups.size if recipe.revive else alive)
     return solve(recipe, view, select(live, groups, keep), keep)
 
 
@@ -46,7 +46,7 @@ def score_all(criterion: Criterion, view: View) -> dict[str, Tensor]:
                 f"criterion '{criterion.name}' scored '{target.name}' with shape "
                 f"{tuple(got.shape)}, not {target.shape}"
             )
-        if not bool(torch.isfinite(got).all()):
+        if got.numel() and not bool(torch.isfinite(torch.stack(got.aminmax())).all()):
             raise NumberError(
                 f"criterion '{criterion.name}' gave NaN or infinite scores for '{target.name}'; "
                 "check the loss, or score in float64"
@@ -57,15 +57,6 @@ def score_all(criterion: Criterion, view: View) -> dict[str, Tensor]:
 def hide(scores: Scores, masks: Masks) -> dict[str, Tensor]:
     """Scores with -inf wherever the mask says that a unit is gone."""
     return {n: s.masked_fill(~masks[n].to(s.device), -math.inf) for n, s in scores.items()}
-
-
-def count(masks: Masks, groups: Groups) -> Tensor:
-    """[G] units of each group that the masks keep."""
-    total = torch.zeros(len(groups.size), dtype=torch.long)
-    for name, layout in groups.layouts.items():
-        kept = layout.matrix(masks[name]).sum(1).cpu()  # [groups of this target]
-        total[groups.first[name] : groups.first[name] + layout.units] += kept
-    return total
 
 
 def _check(keep: Tensor, alive: Tensor) -> None:

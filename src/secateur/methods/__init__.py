@@ -1,5 +1,5 @@
 """The catalogue: published methods as functions that return a `Recipe`."""
 
-from . import basic
+from . import at_init, basic, tickets, while_training
 
-__all__ = ["basic"]
+__all__ = ["at_init", "basic", "tickets", "while_training"]

@@ -1,0 +1,169 @@
+"""The public face: methods, recipe, plan, prune, score."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from . import methods as _catalogue  # noqa: F401  (fills the registry of methods)
+from .batches import as_batches, cross_entropy
+from .core.cards import METHODS, Method
+from .core.cards import recipe as _recipe
+from .core.errors import PlanError
+from .core.recipe import Recipe
+from .core.types import Target
+from .engine.execute import execute
+from .engine.plan import Plan, make_plan
+from .engine.run import Loss, Progress, Run, Setting
+from .engine.scoring import score_model
+from .engine.store import FolderStore, Store
+from .engine.train import Training
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `prune` returns.
+
+    Attributes:
+        model: the pruned network; masks stay in force when it is trained on.
+        masks: parameter name -> bool mask, True = kept.
+        targets: what could be pruned.
+        record: recipe, digest, seed, and one measured point per state the network went through.
+    """
+
+    model: nn.Module
+    masks: dict[str, Tensor]
+    targets: tuple[Target, ...]
+    record: dict[str, Any]
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of prunable units that was removed."""
+        return 1 - float(self.record["points"][-1]["density"])
+
+
+def methods() -> dict[str, Method]:
+    """The catalogue: method name -> its card and the function that builds its recipe."""
+    return dict(sorted(METHODS.items()))
+
+
+def recipe(method: str, **options: Any) -> Recipe:
+    """The recipe of a catalogue method: `recipe("snip", sparsity=0.9)`."""
+    return _recipe(method, **options)
+
+
+def as_recipe(what: Recipe | str, options: Mapping[str, Any]) -> Recipe:
+    """A recipe as given, or by its name with options."""
+    if isinstance(what, str):
+        return recipe(what, **options)
+    if options:
+        raise PlanError(
+            f"options {sorted(options)} belong to a method's name, not to a finished recipe"
+        )
+    return what
+
+
+def plan(model: nn.Module, what: Recipe | str, example: Any = None, **options: Any) -> Plan:
+    """What a recipe would do to a model: targets, groups, budgets; nothing is touched."""
+    return make_plan(model, as_recipe(what, options), example)
+
+
+def prune(
+    model: nn.Module,
+    what: Recipe | str,
+    *,
+    example: Any = None,
+    data: Any = None,
+    val: Any = None,
+    test: Any = None,
+    loss: Loss = cross_entropy,
+    training: Training | None = None,
+    seed: int = 0,
+    in_place: bool = False,
+    on_collapse: Literal["report", "error"] = "report",
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Result:
+    """Prune `model` by a recipe or by the name of a method.
+
+    Args:
+        model: any network; a copy is pruned unless `in_place` is set.
+        what: a `Recipe`, or a method's name with its `options` (`sparsity=0.9`).
+        example: an input (tensor, tuple of arguments, dict of keywords) for what needs a forward
+            pass; the first batch of `data` serves where none is given.
+        data: a pair of tensors (x, y), a list of batches or a data loader: for scores and training.
+        val, test: the same, to evaluate on; test data are touched once, at the end.
+        loss: (model, batch) -> scalar, for scores that need gradients.
+        training: how to train; without it a trained network is pruned and nothing is trained.
+        seed: all randomness.
+        on_collapse: `report`, or `error` when a layer or every path is cut.
+        folder: where to checkpoint; a killed call goes on there when it is made again.
+        progress: called with a small dict at every event.
+    """
+    chosen = as_recipe(what, options)
+    network = model if in_place else copy.deepcopy(model)
+    size = training.batch_size if training is not None else 128
+    setting = Setting(
+        training=training,
+        train=_training_batches(data, size, seed) if training is not None else None,
+        scoring=as_batches(data, size, seed, "scoring", shuffle=False),
+        val=as_batches(val, 512, seed, shuffle=False),
+        test=as_batches(test, 512, seed, shuffle=False),
+        loss=loss,
+        example=example if example is not None else _first_input(data),
+        seed=seed,
+        on_collapse=on_collapse,
+    )
+    store: Store | None = FolderStore(Path(folder)) if folder is not None else None
+    outcome = execute(Run(chosen, network, setting, store, progress=progress))
+    record = {"recipe": chosen.to_dict(), "digest": chosen.digest, "seed": seed}
+    record |= {"points": outcome.points, "seconds": outcome.seconds}
+    return Result(outcome.model, outcome.masks, outcome.targets, record)
+
+
+def _training_batches(data: Any, size: int, seed: int) -> Any:
+    if data is None:
+        raise PlanError("training was given but no data; pass data=(x, y) or a data loader")
+    return lambda stage: as_batches(data, size, seed, stage, shuffle=True)
+
+
+def _first_input(data: Any) -> Any:
+    """One input of the data, to trace and count with."""
+    if data is None:
+        return None
+    first = next(iter(as_batches(data, 2, 0, shuffle=False)))
+    return first[0][:1] if isinstance(first, tuple | list) else first
+
+
+def score(
+    model: nn.Module,
+    criterion: str,
+    *,
+    data: Any = None,
+    loss: Loss = cross_entropy,
+    example: Any = None,
+    seed: int = 0,
+    **options: Any,
+) -> dict[str, Tensor]:
+    """Scores of every prunable weight by a criterion's name: {target name: Tensor}, higher = keep.
+
+    The model is exactly as before afterwards: parameters, buffers, gradients, mode.
+    """
+    batches = as_batches(data, 128, seed, "scoring", shuffle=False)
+    seen = example if example is not None else _first_input(data)
+    return score_model(model, criterion, options, batches, loss, seen, seed)
+
+
+def load_state(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Zero a model's weights where `masks` says so (masks from a result or a file)."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, mask in masks.items():
+            parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)

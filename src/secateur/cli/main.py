@@ -1,0 +1,47 @@
+"""The command `secateur`: errors are one line and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from ..core.errors import SecateurError
+from . import catalogue, prune, results, run
+
+app = typer.Typer(
+    name="secateur",
+    help="Prune neural networks: choose what can go, take it out, prove it, measure it, save it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for module in (run, prune, results, catalogue):
+    module.add(app)
+
+
+def entry(words: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 a mistake said in one line, 130 interrupted."""
+    sys.exit(call(words))
+
+
+def call(words: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    logging.basicConfig(format="secateur: %(message)s", level=logging.WARNING)
+    try:
+        code = app(args=None if words is None else list(words), standalone_mode=False)
+    except SecateurError as error:
+        return _fail(str(error))
+    except typer.exceptions.TyperException as error:
+        return _fail(error.format_message() if hasattr(error, "format_message") else str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        print("secateur: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str) -> int:
+    print(f"secateur: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,76 @@
+"""Progress of a study on the terminal: one bar, and a line per finished run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..experiments.config import Planned
+
+
+class Live:
+    """Shows events of runs; a line per run on a plain stream, a bar on a terminal.
+
+    Args:
+        planned: every run of the study.
+    """
+
+    def __init__(self, planned: Sequence[Planned]) -> None:
+        self._console = Console(file=sys.stderr)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("runs", total=len(planned))
+
+    def __enter__(self) -> Live:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, run: Planned, event: dict[str, Any]) -> None:
+        """Show one event of a run."""
+        kind = event["kind"]
+        name = f"{run.label} · seed {run.seed}"
+        if kind == "epoch":
+            self._bar.update(
+                self._task, description=f"{name} · {event['stage']} {_accuracy(event)}"
+            )
+        elif kind in ("done", "skipped", "busy"):
+            self._bar.advance(self._task)
+            self._console.print(f"[dim]{kind:>7}[/] {name} {_summary(event)}", highlight=False)
+        elif kind == "resumed":
+            self._console.print(
+                f"resumed {name} at operation {event['operation']}", highlight=False
+            )
+
+
+def _accuracy(event: dict[str, Any]) -> str:
+    value = event.get("val_accuracy")
+    return f"val {100 * value:.1f} %" if value is not None else f"loss {event['loss']:.3f}"
+
+
+def _summary(event: dict[str, Any]) -> str:
+    points = event.get("points") or []
+    if not points:
+        return ""
+    last = points[-1]
+    seen = last.get("test") or last.get("val")
+    shown = f"accuracy {100 * seen['accuracy']:.2f} %" if seen else ""
+    return f"sparsity {100 * last['sparsity']:.2f} % {shown} in {event['seconds']:.0f} s"

@@ -1,0 +1,89 @@
+"""`secateur prune`: one network, one method, from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..core.errors import PlanError
+from ..experiments.config import Experiment
+from ..experiments.runner import Runner
+from .progress import Live
+from .words import settings
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("prune")(prune)
+
+
+def prune(
+    network: Annotated[str, typer.Argument(help="built-in name or package.module:function")],
+    method: Annotated[str, typer.Option(help="a method of `secateur methods`")],
+    out: Annotated[Path, typer.Option(help="results folder")],
+    data: Annotated[str, typer.Option(help="digits, cifar10, a folder, or a hub name")] = "digits",
+    sparsity: Annotated[float | None, typer.Option(help="fraction removed, in [0, 1)")] = None,
+    density: Annotated[float | None, typer.Option(help="fraction kept, in (0, 1]")] = None,
+    weights: Annotated[str | None, typer.Option(help="safetensors file of trained weights")] = None,
+    trained: Annotated[
+        bool, typer.Option("--trained", help="the network's constructor loads trained weights")
+    ] = False,
+    train: Annotated[
+        str, typer.Option(help="length of the training, e.g. 5ep (a trained network skips it)")
+    ] = "5ep",
+    preset: Annotated[str, typer.Option(help="training preset")] = "short",
+    option: Annotated[list[str] | None, typer.Option(help="method option, name=value")] = None,
+    network_option: Annotated[
+        list[str] | None, typer.Option(help="argument of the network's constructor, name=value")
+    ] = None,
+    training: Annotated[
+        list[str] | None, typer.Option(help="training field, name=value (lr=0.01)")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="all randomness of the run")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show the plan, touch nothing")
+    ] = False,
+) -> None:
+    """Prune a network by a method; the pruned weights and a result are written to --out."""
+    options = settings(option or [])
+    options |= {k: v for k, v in (("sparsity", sparsity), ("density", density)) if v is not None}
+    study = Experiment(
+        name="prune",
+        network={"spec": network, "options": settings(network_option or []), "weights": weights}
+        | {"trained": trained},
+        data={"source": data},
+        training={"preset": preset, "length": train, **settings(training or [])},
+        seeds=[seed],
+        runs=[{"method": method, "options": options}],
+    )
+    if dry_run:
+        _show(study)
+        return
+    _do(study, out, device)
+
+
+def _show(study: Experiment) -> None:
+    from ..experiments.planning import plan_lines
+
+    for line in plan_lines(study):
+        print(line)
+
+
+def _do(study: Experiment, out: Path, device: str) -> None:
+    runner = Runner(out, study, device=device)
+    last: dict[str, Any] = {}
+    with Live(runner.planned) as live:
+
+        def listen(planned: Any, event: dict[str, Any]) -> None:
+            last.update(event)
+            live(planned, event)
+
+        runner.run(listen)
+    if last.get("kind") == "busy":
+        raise PlanError(f"another process works on '{out}'; wait for it or choose another --out")
+    folder = runner.folder(runner.planned[0])
+    print(f"result:  {folder / 'result.json'}")
+    print(f"weights: {folder / 'model.safetensors'}")

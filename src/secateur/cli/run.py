@@ -1,0 +1,90 @@
+"""`secateur run`, `plan`, `resume`: studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..experiments.config import Experiment, load_experiment
+from ..experiments.runner import Runner
+from .progress import Live
+from .words import numbers
+
+Out = Annotated[Path, typer.Option("--out", help="results folder")]
+Scale = Annotated[float, typer.Option(help="shrink epochs and data, e.g. 0.02 for a small machine")]
+Seeds = Annotated[str | None, typer.Option(help="instead of the study's seeds, e.g. 42,43")]
+Only = Annotated[list[str] | None, typer.Option(help="only these methods (repeat the option)")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda")]
+Lang = Annotated[str, typer.Option(help="language of the report: en or ko")]
+
+
+def add(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    app.command("run")(run)
+    app.command("plan")(plan)
+    app.command("resume")(resume)
+
+
+def run(
+    experiment: Annotated[Path, typer.Argument(help="the study, a YAML file")],
+    out: Out = Path("runs"),
+    scale: Scale = 1.0,
+    seeds: Seeds = None,
+    only: Only = None,
+    device: Device = "auto",
+    report: Annotated[bool, typer.Option("--report", help="write the report at the end")] = False,
+    lang: Lang = "en",
+    checkpoint_seconds: Annotated[
+        float, typer.Option(help="how often to checkpoint while training; 0 = at every step")
+    ] = 30.0,
+) -> None:
+    """Run a study; started again it goes on where it was, and finished runs are skipped."""
+    study = _narrowed(load_experiment(experiment), seeds, only)
+    runner = Runner(out, study, scale=scale, device=device, checkpoint_seconds=checkpoint_seconds)
+    _carry_out(runner, report, lang)
+
+
+def resume(
+    out: Annotated[Path, typer.Argument(help="results folder of a study that was begun")],
+    device: Device = "auto",
+    report: Annotated[bool, typer.Option("--report", help="write the report at the end")] = False,
+    lang: Lang = "en",
+) -> None:
+    """Go on with the study that a results folder belongs to."""
+    _carry_out(Runner.reopen(out, device=device), report, lang)
+
+
+def plan(
+    experiment: Annotated[Path, typer.Argument(help="the study, a YAML file")],
+    scale: Scale = 1.0,
+    seeds: Seeds = None,
+    only: Only = None,
+) -> None:
+    """Show what a study would do: every run, its recipe, targets and budgets; nothing is touched."""
+    from ..experiments.planning import plan_lines
+
+    study = _narrowed(load_experiment(experiment), seeds, only)
+    for line in plan_lines(study, scale):
+        print(line)
+
+
+def _narrowed(study: Experiment, seeds: str | None, only: list[str] | None) -> Experiment:
+    if seeds is not None:
+        study = study.model_copy(update={"seeds": numbers(seeds, "seeds")})
+    return study.only(only) if only else study
+
+
+def _carry_out(runner: Runner, report: bool, lang: str) -> None:
+    with Live(runner.planned) as live:
+        runner.run(live)
+    runner.analyse(print)
+    from ..report import terminal_table
+
+    terminal_table(runner.root)
+    if report:
+        from ..report import write
+
+        paths = write(runner.root, runner.root / "report", lang=lang, formats=("html", "md"))
+        print(f"report: {paths['html']}")

@@ -1,0 +1,33 @@
+"""Turn words of the command line into plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from ..core.errors import PlanError
+
+
+def settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """`["rate=0.2", "rounds=3"]` -> `{"rate": 0.2, "rounds": 3}`, values read as YAML scalars."""
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise PlanError(f"'{pair}' is no setting; write name=value, e.g. rounds=3")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise PlanError(f"the value of '{pair}' is no YAML scalar; quote it") from None
+        out[key.replace("-", "_")] = value
+    return out
+
+
+def numbers(text: str, what: str) -> list[int]:
+    """`"42,43"` -> `[42, 43]`."""
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise PlanError(f"{what} '{text}' are no whole numbers; write e.g. 42,43,44") from None

@@ -1,0 +1,55 @@
+"""Measure the network between operations, and on the test data once, at the very end."""
+
+from __future__ import annotations
+
+from .point import measure_point
+from .program import Evaluate
+from .run import Run
+from .store import Saved
+from .train import evaluate
+
+
+def record(run: Run, op: Evaluate) -> None:
+    """Add a point: sizes, densities, validation; its weights are kept for the final test."""
+    if op.moment != "pruned":
+        _adopt_average(run)
+    if op.moment == "trained":
+        run.store.put("trained", Saved(run.state(), {}))
+    masks = run.elements()
+    point = {"round": op.round, "moment": op.moment, "density": run.density}
+    point |= measure_point(run.model, run.setting.example, masks)
+    point["val"] = evaluate(run.model, run.setting.val) if run.setting.val is not None else None
+    point["test"], point["seconds"] = None, run.seconds
+    run.store.put(_name(len(run.place.points)), Saved(run.state(), {}, masks))
+    run.place.points.append(point)
+    run.tell({"kind": "point", **point})
+
+
+def _adopt_average(run: Run) -> None:
+    """A stage that kept a running average of the weights ends with that average."""
+    if run.trainer is None or run.trainer.average is None:
+        return
+    with run.trainer.averaged():
+        state = {name: tensor.clone() for name, tensor in run.state().items()}
+    run.model.load_state_dict(state)
+    run.trainer = None
+
+
+def test_all(run: Run) -> None:
+    """Test every kept point: test data are touched once, when nothing is left to decide."""
+    if run.setting.test is None:
+        return
+    final = {name: tensor.clone() for name, tensor in run.state().items()}
+    for number, point in enumerate(run.place.points):
+        saved = run.store.get(_name(number))
+        assert saved is not None
+        run.hard.update(saved.masks, optimizer=None)
+        run.model.load_state_dict(saved.tensors)
+        point["test"] = evaluate(run.model, run.setting.test)
+        run.tell({"kind": "test", **point})
+    run.hard.update(run.elements(), optimizer=None)
+    run.model.load_state_dict(final)
+
+
+def _name(number: int) -> str:
+    return f"point-{number:02d}"

@@ -1,0 +1,72 @@
+"""What a recipe would do to a model, before a weight is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ..core.density import describe, keep_count
+from ..core.recipe import Recipe
+from ..core.types import Groups, Target
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Targets, groups and budgets of a recipe on a model.
+
+    Attributes:
+        recipe: the method.
+        targets: what may be pruned.
+        groups: who would be compared with whom.
+        left_out: weights of the same kind that stay dense, by name.
+        parameters: of the whole model.
+    """
+
+    recipe: Recipe
+    targets: tuple[Target, ...]
+    groups: Groups
+    left_out: tuple[str, ...]
+    parameters: int
+
+    @property
+    def units(self) -> int:
+        """Units that may be pruned."""
+        return sum(t.units for t in self.targets)
+
+    @property
+    def keep(self) -> int | None:
+        """Units that stay at the end; None where the allocator finds the density."""
+        density = self.recipe.schedule.final_density
+        return None if density is None else keep_count(density, self.units)
+
+    def lines(self) -> Iterator[str]:
+        """The plan as text."""
+        recipe, density = self.recipe, self.recipe.schedule.final_density
+        yield f"method {recipe.method}: {recipe.structure}, {recipe.criterion}, scope {recipe.scope}"
+        yield f"allocation {recipe.allocator}, schedule {recipe.schedule}"
+        yield f"recovery {recipe.recovery or 'none'}; needs {sorted(recipe.required()) or 'no data'}"
+        yield (
+            f"{len(self.targets)} targets, {self.units:,} units of {self.parameters:,} parameters, "
+            f"{len(self.groups.size):,} groups"
+        )
+        yield (
+            f"final {describe(density)}: {self.keep:,} units stay" if density else "density: found"
+        )
+        if self.left_out:
+            yield f"left dense: {', '.join(self.left_out)}"
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def make_plan(model: nn.Module, recipe: Recipe, example: Any = None) -> Plan:
+    """The plan of `recipe` on `model`; raises what the run would raise before it begins."""
+    targets = recipe.structure.targets(model, example)
+    touched = {member.param for target in targets for member in target.members}
+    weights = {n: p for n, p in model.named_parameters() if p.dim() >= 2}
+    left = tuple(name for name in weights if name not in touched)
+    total = sum(p.numel() for p in model.parameters())
+    return Plan(recipe, targets, recipe.scope.groups(targets), left, total)

@@ -1,0 +1,48 @@
+"""One measured state of a network: densities, parameters, MACs, bytes, collapse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..core.types import Health
+from ..measure import collapse
+from ..measure.macs import count_macs
+from ..measure.params import count_parameters
+from ..measure.size import measure_size
+
+
+def measure_point(model: nn.Module, example: Any, masks: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Everything that is counted rather than evaluated, as plain data.
+
+    Args:
+        model: its pruned weights are zero.
+        example: an input; without one MACs are None and paths are not followed.
+        masks: parameter name -> bool of its shape.
+    """
+    count = count_parameters(model, masks)
+    size = measure_size(model, masks)
+    macs = count_macs(model, example, masks) if example is not None else None
+    health = health_of(model, example, masks)
+    return {
+        "sparsity": count.sparsity,
+        "density_all": 1 - count.sparsity_of_all,
+        "params": count.total,
+        "nonzero": count.nonzero,
+        "macs": macs.total if macs else None,
+        "macs_nonzero": macs.nonzero if macs else None,
+        "bytes_dense": size.dense,
+        "bytes_stored": size.stored,
+        "layers": {name: float(mask.double().mean()) for name, mask in masks.items()},
+        "empty": health.empty,
+        "unreachable": health.unreachable,
+    }
+
+
+def health_of(model: nn.Module, example: Any, masks: Mapping[str, Tensor]) -> Health:
+    """Collapsed layers; without an example only those that have no kept weight."""
+    if example is None:
+        return Health(empty=[name for name, mask in masks.items() if not bool(mask.any())])
+    return collapse.check(model, example, masks)

@@ -1,0 +1,160 @@
+"""A run as a flat list of operations, computed before anything happens.
+
+The list is a pure function of the recipe and the training length, so a killed run finds its place
+again by two numbers: which operation, and which step inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..core.errors import PlanError
+from ..core.recipe import Recipe
+from ..core.time import Time
+from ..core.types import RecoveryPlan, Update
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train steps [start, stop) of the schedule; `stage` names the stream of randomness.
+
+    Attributes:
+        stage: `dense` for the main training, `round-i` for the recovery after update i.
+        start, stop: optimiser steps; a constant schedule counts from 0.
+        constant: one learning rate instead of the training schedule.
+        lr_scale: factor on the learning rate.
+        fresh: whether the optimiser starts anew.
+    """
+
+    stage: str
+    start: int
+    stop: int
+    constant: bool = False
+    lr_scale: float = 1.0
+    fresh: bool = True
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Carry out one update of the masks."""
+
+    round: int
+    update: Update
+    first: bool = False
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Remember the weights as those of training step `step`."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Prepare a recovery: change weights and masks as its plan says."""
+
+    round: int
+    plan: RecoveryPlan
+    step: int
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure the network: one point of the results."""
+
+    round: int
+    moment: str
+    """`trained`, `pruned` (before recovery) or `recovered`."""
+
+
+Op = Train | Prune | Snapshot | Restore | Evaluate
+
+
+def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = False) -> list[Op]:
+    """The operations of a run.
+
+    Updates before the end of training interrupt it; those at its end follow it, each with its
+    recovery. Without training (`total` 0) every update is at the end. A network that is trained
+    already skips the main training, unless the method works during it.
+
+    Args:
+        recipe: the method.
+        steps_per_epoch, total: of the main training, in optimiser steps.
+        trained: whether the network comes with trained weights.
+    """
+    updates = list(recipe.schedule.updates(steps_per_epoch, total))
+    recovery = recipe.recovery.plan() if recipe.recovery else RecoveryPlan()
+    _check_trainable(recipe, recovery, steps_per_epoch, total)
+    _check_rewind(recipe, recovery, trained)
+    back = recovery.rewind_to.steps(steps_per_epoch, total)
+    during = [u for u in updates if u.step.steps(1, 0) < total]
+    after = updates[len(during) :]
+    length = 0 if trained and not during else total
+    ops: list[Op] = [*_training(during, length, _snapshots(recovery, back))]
+    if total or after or not updates:
+        ops.append(Evaluate(len(during), "trained"))
+    for i, update in enumerate(after, start=1):
+        number = len(during) + i
+        ops.append(Prune(number, update, first=number == 1))
+        if recovery.idle:
+            ops.append(Evaluate(number, "pruned"))
+        elif recovery.every_update or i == len(after):
+            ops += _recovery(number, recovery, back, steps_per_epoch, total)
+    return ops
+
+
+def _check_trainable(recipe: Recipe, plan: RecoveryPlan, spe: int, total: int) -> None:
+    needs_steps = plan.schedule == "restart" and total == 0
+    if needs_steps or (plan.schedule == "constant" and spe == 0):
+        raise PlanError(
+            f"recovery '{recipe.recovery}' trains, but no training was given; "
+            "pass training data and a training configuration"
+        )
+    if recipe.schedule.regrows and total == 0:
+        raise PlanError(
+            f"schedule '{recipe.schedule.name}' works during training; give a training configuration"
+        )
+
+
+def _check_rewind(recipe: Recipe, plan: RecoveryPlan, trained: bool) -> None:
+    if trained and plan.weights == "rewind":
+        raise PlanError(
+            f"recovery '{recipe.recovery}' goes back to early weights, but the network came trained "
+            "and they are not known; start untrained, or use fine-tuning or LR rewinding"
+        )
+
+
+def _snapshots(plan: RecoveryPlan, back: int) -> set[int]:
+    """Steps whose weights must be remembered: always the start, and where a rewind goes."""
+    return {0, back} if plan.weights == "rewind" else {0}
+
+
+def _training(during: Iterable[Update], total: int, snapshots: set[int]) -> list[Op]:
+    """The main training, cut where weights are remembered or updates happen."""
+    ops: list[Op] = []
+    at = 0
+    stops: dict[int, list[Op]] = {step: [Snapshot(step)] for step in snapshots if step <= total}
+    for number, update in enumerate(during):
+        op = Prune(number + 1, update, first=number == 0)
+        stops.setdefault(update.step.steps(1, 0), []).append(op)
+    for step in sorted({*stops, total}):
+        if step > at:
+            ops.append(Train("dense", at, step, fresh=at == 0))
+            at = step
+        ops += stops.get(step, [])
+    return ops
+
+
+def _recovery(round: int, plan: RecoveryPlan, back: int, spe: int, total: int) -> list[Op]:
+    """Evaluate as pruned, restore, train, evaluate again."""
+    stage = f"round-{round}"
+    train: list[Op] = []
+    if plan.schedule == "constant":
+        length = (plan.length or Time(0, "it")).steps(spe, total)
+        train = [Train(stage, 0, length, constant=True, lr_scale=plan.lr_scale)]
+    elif plan.schedule == "restart":
+        train = [Train(stage, back, total, lr_scale=plan.lr_scale)]
+    before, after = Evaluate(round, "pruned"), Evaluate(round, "recovered")
+    return [before, Restore(round, plan, back), *train, after]

@@ -1,0 +1,112 @@
+"""Carry out updates of the masks, snapshots and what a recovery does before it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..core.errors import CollapseError, PlanError
+from ..core.random import generator
+from ..core.recipe import Recipe
+from . import collect
+from .initial import reinitialise
+from .point import health_of
+from .program import Prune, Restore, Snapshot
+from .run import Run
+from .step import step
+from .store import Saved
+from .view import ModelView, Stats
+
+
+def prune(run: Run, op: Prune) -> None:
+    """Score, select and mask: one update."""
+    stats = _statistics(run)
+    view = ModelView(run.model, run.targets, run.masks, stats, run.setting.seed, op.round)
+    before = run.elements()
+    run.masks = step(run.recipe, view, op.update, first=op.first)
+    if run.recipe.revive:
+        _revive(run, before)
+    if run.setting.on_collapse == "error":
+        _refuse_collapse(run, op)
+    run.mask_weights()
+    run.tell({"kind": "pruned", "round": op.round, "density": run.density})
+
+
+def _statistics(run: Run) -> Stats:
+    """What the recipe needs, in one collection."""
+    names = run.recipe.required()
+    if not names:
+        return {}
+    return collect.collect(
+        run.model,
+        names,
+        run.targets,
+        run.setting.scoring,
+        run.setting.loss,
+        seed=run.setting.seed,
+        example=run.setting.example,
+        initial=_initial(run) if "initial" in names else None,
+        masks=run.elements(),
+        suspended=run.hard.suspended() if _looks_beyond_masks(run.recipe) else None,
+    )
+
+
+def _looks_beyond_masks(recipe: Recipe) -> bool:
+    """Whether removed weights are judged too, by the gradient they would have."""
+    return recipe.schedule.regrows or recipe.revive
+
+
+@torch.no_grad()
+def _revive(run: Run, before: Mapping[str, Tensor]) -> None:
+    """Give weights that came back their values of step 0."""
+    initial, parameters = _initial(run), dict(run.model.named_parameters())
+    for name, mask in run.elements().items():
+        value = parameters[name]
+        value.copy_(torch.where(mask & ~before[name], initial[name].to(value), value))
+
+
+def _initial(run: Run) -> Mapping[str, Tensor]:
+    """The weights of step 0."""
+    saved = run.store.get("step-0")
+    if saved is None:
+        raise PlanError("the initial weights were not kept; this criterion needs a run from step 0")
+    return saved.tensors
+
+
+def _refuse_collapse(run: Run, op: Prune) -> None:
+    health = health_of(run.model, run.setting.example, run.elements())
+    if health.collapsed:
+        names = ", ".join((health.empty + health.unreachable)[:5])
+        raise CollapseError(
+            f"round {op.round} of method '{run.recipe.method}' collapses {names}; raise the "
+            "density, set a floor per layer, or allow it with on_collapse='report'"
+        )
+
+
+def snapshot(run: Run, op: Snapshot) -> None:
+    """Remember the weights of a training step."""
+    run.store.put(f"step-{op.step}", Saved(run.state(), {}))
+
+
+def restore(run: Run, op: Restore) -> None:
+    """Change weights and masks as the recovery's plan says; the optimiser starts anew."""
+    if op.plan.shuffle_masks:
+        run.masks = {name: _shuffled(run, op, name, m) for name, m in run.masks.items()}
+    if op.plan.weights == "rewind":
+        saved = run.store.get(f"step-{op.step}")
+        if saved is None:
+            raise PlanError(f"no weights of step {op.step} were kept; the run cannot rewind")
+        run.model.load_state_dict(saved.tensors)
+    elif op.plan.weights == "reinit":
+        reinitialise(run.model, run.setting.fresh, run.setting.seed, op.round)
+    run.trainer = None
+    run.mask_weights()
+
+
+def _shuffled(run: Run, op: Restore, name: str, mask: Tensor) -> Tensor:
+    """As many units as before, at random places."""
+    rng = generator(run.setting.seed, "shuffle", op.round, name)
+    order = torch.randperm(mask.numel(), generator=rng).to(mask.device)
+    return mask.flatten()[order].view(mask.shape)

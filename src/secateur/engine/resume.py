@@ -1,0 +1,46 @@
+"""Checkpoints: everything a killed run needs to go on as if nothing had happened."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from .program import Train
+from .run import Place, Run
+from .store import Saved
+from .training import new_trainer
+
+
+def checkpoint(run: Run) -> None:
+    """Write the run's state: model or trainer, masks, place."""
+    tensors, trainer = run.state(), None
+    if run.trainer is not None:
+        tensors, trainer = run.trainer.state()
+    named = {f"state/{name}": tensor for name, tensor in tensors.items()}
+    named |= {f"mask/{name}": mask for name, mask in run.masks.items()}
+    place = asdict(run.place) | {"seconds": run.seconds}
+    run.store.checkpoint(Saved(named, {"place": place, "trainer": trainer}))
+
+
+def resume(run: Run) -> bool:
+    """Load the newest sound checkpoint; False where the run starts at the beginning."""
+    saved = run.store.latest()
+    if saved is None:
+        return False
+    device = next(run.model.parameters()).device
+    run.place = Place(**saved.meta["place"])
+    run.masks = {t.name: saved.tensors[f"mask/{t.name}"].to(device) for t in run.targets}
+    run.mask_weights()
+    state = {k[6:]: v for k, v in saved.tensors.items() if k.startswith("state/")}
+    if saved.meta["trainer"] is None:
+        run.model.load_state_dict(state)
+    else:
+        run.trainer = new_trainer(run, _last_training(run))
+        run.trainer.load(state, saved.meta["trainer"])
+    run.tell({"kind": "resumed", "operation": run.place.at, "step": run.place.inside})
+    return True
+
+
+def _last_training(run: Run) -> Train:
+    """The training whose optimiser the checkpoint holds: the last one begun."""
+    begun = run.ops[: run.place.at + (1 if run.place.inside else 0)]
+    return [op for op in begun if isinstance(op, Train)][-1]

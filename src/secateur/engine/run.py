@@ -1,0 +1,148 @@
+"""The state of one run: model, masks, place in the program, points so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..core.recipe import Recipe
+from ..core.types import Target, element_masks, keep_all
+from ..materialise import HardMasks
+from .program import build
+from .store import MemoryStore, Store
+from .train import Trainer, Training
+
+Loss = Callable[[nn.Module, Any], Tensor]
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything a run needs beside the recipe and the model.
+
+    Attributes:
+        training: how to train; None where nothing is trained.
+        trained: whether the network comes with trained weights: the main training is skipped
+            unless the method works during it.
+        train: stage -> batches with `steps_per_epoch` and `epoch(e, start)`.
+        scoring: re-iterable batches for statistics.
+        val, test: batches to evaluate on, or None.
+        loss: (model, batch) -> scalar, for statistics.
+        example: input for tracing and MACs; the batch size does not matter.
+        fresh: seed -> newly initialised model, for recoveries that begin anew.
+        seed: all randomness of the run.
+        on_collapse: `report`, or `error` when a selection cuts a layer off.
+        checkpoint_seconds: how often to checkpoint while training; 0 = at every step.
+        accelerator: a prepared `accelerate.Accelerator`, or None for the model's own device.
+    """
+
+    training: Training | None = None
+    trained: bool = False
+    train: Callable[[str], Any] | None = None
+    scoring: Iterable[Any] | None = None
+    val: Any = None
+    test: Any = None
+    loss: Loss | None = None
+    example: Any = None
+    fresh: Callable[[int], nn.Module] | None = None
+    seed: int = 0
+    on_collapse: Literal["report", "error"] = "report"
+    checkpoint_seconds: float = 30.0
+    accelerator: Any = None
+
+    def without_evaluation(self) -> Setting:
+        """The same setting for a run that only prunes."""
+        return replace(self, val=None, test=None, training=None, train=None)
+
+    def lengths(self) -> tuple[int, int]:
+        """(steps per epoch, steps of the main training); zeros without training."""
+        if self.train is None or self.training is None:
+            return 0, 0
+        per_epoch = self.train("dense").steps_per_epoch
+        return per_epoch, self.training.total(per_epoch)
+
+
+@dataclass
+class Place:
+    """Where a run is and what it has measured: all of it is plain data.
+
+    Attributes:
+        at: index of the current operation.
+        inside: training steps of it that are done.
+        seconds: time spent by earlier processes.
+        points, log: evaluations and training epochs so far.
+    """
+
+    at: int = 0
+    inside: int = 0
+    seconds: float = 0.0
+    points: list[dict[str, Any]] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Run:
+    """One run of a recipe on a model, which is changed in place.
+
+    Args:
+        recipe: the method.
+        model: the network.
+        setting: data, training, seed.
+        store: where states are kept; in memory by default.
+        shared: a store of dense training states that runs of one configuration share, or None.
+        progress: called with a small dict after every epoch, update and evaluation.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: nn.Module,
+        setting: Setting,
+        store: Store | None = None,
+        shared: Store | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.recipe, self.model, self.setting = recipe, model, setting
+        self.store: Store = store if store is not None else MemoryStore()
+        self.shared = shared
+        self.tell: Progress = progress or (lambda event: None)
+        self.ops = build(recipe, *setting.lengths(), setting.trained)
+        self.targets: tuple[Target, ...] = recipe.structure.targets(model, setting.example)
+        self.masks = keep_all(self.targets, next(model.parameters()).device)
+        self.hard = HardMasks(model, self.elements())
+        self.trainer: Trainer | None = None
+        self.place = Place()
+        self._started = time.monotonic()
+
+    @cached_property
+    def _shapes(self) -> Mapping[str, torch.Size]:
+        return {name: p.shape for name, p in self.model.named_parameters()}
+
+    def elements(self) -> dict[str, Tensor]:
+        """The current masks as masks of parameters."""
+        return element_masks(self.targets, self.masks, self._shapes)
+
+    def mask_weights(self) -> None:
+        """Bring weights, gradients and optimiser moments in line with the masks."""
+        optimizer = self.trainer.optimizer if self.trainer is not None else None
+        self.hard.update(self.elements(), optimizer=optimizer)
+
+    @property
+    def density(self) -> float:
+        """Kept units over all units."""
+        kept = sum(int(m.sum()) for m in self.masks.values())
+        return kept / sum(m.numel() for m in self.masks.values())
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the run, over all its processes."""
+        return self.place.seconds + time.monotonic() - self._started
+
+    def state(self) -> dict[str, Tensor]:
+        """The model's state dict."""
+        return dict(self.model.state_dict())

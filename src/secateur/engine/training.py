@@ -1,0 +1,104 @@
+"""Carry out training operations; dense training that several methods begin with is shared."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from ..core.errors import PlanError
+from ..core.time import Time
+from .program import Prune, Train
+from .run import Run
+from .store import Saved
+from .train import Trainer
+
+
+def train(run: Run, op: Train, save: Callable[[Run], None]) -> None:
+    """Train what is left of `op`; `save` is called whenever a checkpoint is due."""
+    if run.trainer is None or (op.fresh and run.place.inside == 0):
+        run.trainer = new_trainer(run, op)
+    if _from_shared(run, op):
+        return
+    due = time.monotonic() + run.setting.checkpoint_seconds
+
+    def after_step(next_step: int) -> None:
+        nonlocal due
+        run.place.inside = next_step - op.start
+        if time.monotonic() >= due and next_step < op.stop:
+            save(run)
+            due = time.monotonic() + run.setting.checkpoint_seconds
+
+    def after_epoch(row: Mapping[str, Any]) -> None:
+        run.place.log.append({"stage": op.stage, **row})
+        run.tell({"kind": "epoch", "stage": op.stage, "stop": op.stop, **row})
+
+    scale = 1.0 if op.constant else op.lr_scale
+    start = op.start + run.place.inside
+    run.trainer.run(start, op.stop, lr_scale=scale, on_step=after_step, on_epoch=after_epoch)
+    _to_shared(run, op)
+
+
+def new_trainer(run: Run, op: Train) -> Trainer:
+    """A trainer for the op's stage, its optimiser fresh."""
+    setting = run.setting
+    if setting.training is None or setting.train is None:
+        raise PlanError(f"stage '{op.stage}' trains, but no training was given")
+    training = setting.training
+    if op.constant:
+        training = training.constant(Time(op.stop, "it"), op.lr_scale)
+    return Trainer(
+        run.model,
+        training,
+        setting.train(op.stage),
+        masks=run.hard,
+        seed=setting.seed,
+        stage=op.stage,
+        accelerator=setting.accelerator,
+        teacher=_teacher(run) if training.distil and op.stage != "dense" else None,
+    )
+
+
+def _teacher(run: Run) -> nn.Module:
+    """The trained dense network."""
+    saved = run.store.get("trained")
+    if saved is None:
+        raise PlanError("distillation needs the trained dense network, but none was evaluated yet")
+    teacher = copy.deepcopy(run.model)
+    teacher.load_state_dict(saved.tensors)
+    return teacher.eval()
+
+
+def _is_dense(run: Run, op: Train) -> bool:
+    """Whether the network is still what it was before any pruning."""
+    pruned = any(isinstance(o, Prune) for o in run.ops[: run.place.at])
+    return run.shared is not None and op.stage == "dense" and not pruned
+
+
+def _from_shared(run: Run, op: Train) -> bool:
+    """Take the state at the op's end from a run that trained the same network before."""
+    if not _is_dense(run, op) or run.place.inside:
+        return False
+    assert run.shared is not None
+    assert run.trainer is not None
+    saved = run.shared.get(f"dense-{op.stop}")
+    if saved is None:
+        return False
+    run.trainer.load(saved.tensors, saved.meta["trainer"])
+    run.place.log = list(saved.meta["log"])
+    run.place.seconds += saved.meta["seconds"] - run.seconds
+    run.tell({"kind": "reused", "stage": op.stage, "step": op.stop})
+    return True
+
+
+def _to_shared(run: Run, op: Train) -> None:
+    if not _is_dense(run, op):
+        return
+    assert run.shared is not None
+    assert run.trainer is not None
+    tensors, meta = run.trainer.state()
+    row = {"trainer": meta, "log": run.place.log, "seconds": run.seconds}
+    run.shared.put(f"dense-{op.stop}", Saved(tensors, row))

@@ -1,0 +1,80 @@
+"""Cards as text: `docs/methods.md` is generated from here."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from ..core.cards import METHODS, Method
+from ..core.recipe import Recipe
+
+FAMILIES = ("baselines", "at initialisation", "while training", "after training", "tickets")
+
+_HEAD = """# Methods
+
+Every method is a recipe: one answer on each axis. This page is generated from the cards
+(`secateur methods --markdown`); a test fails when it is stale.
+"""
+
+
+def markdown() -> str:
+    """The whole catalogue: a table of contents, then one section per method."""
+    parts = [_HEAD, table(), ""]
+    for family, methods in _by_family():
+        parts.append(f"## {family.capitalize()}\n")
+        parts += [_section(m) for m in methods]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def table() -> str:
+    """The methods as a Markdown table, as the README shows it."""
+    rows = ["| method | what it does | paper |", "|---|---|---|"]
+    for _, methods in _by_family():
+        rows += [
+            f"| [`{m.name}`](docs/methods.md#{m.name}) | {m.summary} | {_source(m)} |"
+            for m in methods
+        ]
+    return "\n".join(rows)
+
+
+def _by_family() -> list[tuple[str, list[Method]]]:
+    ranked = sorted(METHODS.values(), key=lambda m: (_rank(m.family), m.family, m.name))
+    return [(family, list(group)) for family, group in groupby(ranked, key=lambda m: m.family)]
+
+
+def _rank(family: str) -> int:
+    return FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)
+
+
+def _source(method: Method) -> str:
+    if not method.paper:
+        return "–"
+    return f"{method.authors} {method.year}, [arXiv {method.arxiv}](https://arxiv.org/abs/{method.arxiv})"
+
+
+def _section(method: Method) -> str:
+    recipe = method()
+    lines = [f"### {method.name}\n", method.card, ""]
+    if method.paper:
+        lines.append(f"Paper: {method.paper}. {_source(method)}.\n")
+    lines.append(f"Axes: {axes(recipe)}.\n")
+    options = ", ".join(f"`{k}={v!r}`" for k, v in method.options.items())
+    lines.append(f"Options: {options or 'none'}. Needs: {needs(recipe)}.\n")
+    return "\n".join(lines)
+
+
+def axes(recipe: Recipe) -> str:
+    """The recipe's answers, one per axis that is used."""
+    named = [
+        (axis, getattr(recipe, axis)) for axis in type(recipe).model_fields if axis != "method"
+    ]
+    return " · ".join(f"{axis} `{answer}`" for axis, answer in named if answer is not None)
+
+
+def needs(recipe: Recipe) -> str:
+    """What the scores rest on beyond the weights."""
+    return ", ".join(f"`{n}`" for n in sorted(recipe.required())) or "the weights alone"
+
+
+def card_text(method: Method) -> str:
+    """One method's card for a terminal."""
+    return _section(method).replace("`", "").replace("### ", "")

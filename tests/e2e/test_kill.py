@@ -1,0 +1,112 @@
+"""Kill -9 at random moments and start again: the run ends with the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secateur.artifact import load_sparse
+
+STUDY = """
+schema: 1
+name: kill
+network: {spec: lenet-300-100}
+data: {source: digits, validation: 0.1, flip: false}
+training: {preset: short, length: 2ep, batch_size: 128}
+scoring: {samples: 128}
+seeds: [3]
+runs:
+  - {method: METHOD, options: OPTIONS}
+"""
+
+
+def command(study: Path, out: Path) -> list[str]:
+    words = ["run", str(study), "--out", str(out), "--checkpoint-seconds", "0", "--device", "cpu"]
+    return [sys.executable, "-m", "secateur", *words]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def finish(study: Path, out: Path) -> None:
+    subprocess.run(command(study, out), env=environment(), check=True, capture_output=True)
+
+
+def kill_until_done(study: Path, out: Path, rng: random.Random) -> int:
+    """Start, kill -9 after a random while, start again; returns how often it was killed."""
+    kills = 0
+    while kills < 6:
+        process = subprocess.Popen(
+            command(study, out),
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        begun = wait_for_work(process, out)
+        time.sleep(rng.uniform(0.0, 0.8) if begun else 0)
+        if process.poll() is not None:
+            return kills
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+    finish(study, out)
+    return kills
+
+
+def wait_for_work(process: subprocess.Popen[bytes], out: Path) -> bool:
+    """Wait until the process has written something new; False where it ended before."""
+    before = newest(out)
+    while process.poll() is None:
+        if newest(out) > before:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def newest(out: Path) -> float:
+    return max((p.stat().st_mtime for p in out.rglob("*.safetensors")), default=0.0)
+
+
+def outcome(out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The points without their times, and the final weights."""
+    (path,) = out.glob("*/3/result.json")
+    points = json.loads(path.read_text())["points"]
+    for point in points:
+        del point["seconds"]
+    last = max(path.parent.glob("point-*.safetensors"))
+    return points, load_sparse(last)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "seed"),
+    [
+        ("lottery-ticket", "{rounds: 2, rate: 0.5, rewind_to: 5it}", 1),
+        ("han", "{rounds: 2, fine_tune: 1ep}", 2),
+        ("rigl", "{sparsity: 0.8, every: 4it}", 3),
+    ],
+)
+def test_a_killed_run_ends_bit_identically(
+    tmp_path: Path, method: str, options: str, seed: int
+) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(STUDY.replace("METHOD", method).replace("OPTIONS", options))
+    finish(study, tmp_path / "whole")
+    kills = kill_until_done(study, tmp_path / "killed", random.Random(seed))
+    assert kills >= 2, "the run was over before it could be killed; the test proved nothing"
+    (whole, weights), (points, after) = outcome(tmp_path / "whole"), outcome(tmp_path / "killed")
+    assert points == whole
+    assert after.keys() == weights.keys()
+    assert all(after[name].equal(weights[name]) for name in weights)
+    finish(study, tmp_path / "killed")  # a finished run is skipped, not repeated
+    assert outcome(tmp_path / "killed")[0] == whole
