@@ -44,5 +44,6 @@ def measure_point(model: nn.Module, example: Any, masks: Mapping[str, Tensor]) -
 def health_of(model: nn.Module, example: Any, masks: Mapping[str, Tensor]) -> Health:
     """Collapsed layers; without an example only those that have no kept weight."""
     if example is None:
-        return Health(empty=[name for name, mask in masks.items() if not bool(mask.any())])
+        empty = [name.rpartition(".")[0] for name, mask in masks.items() if not bool(mask.any())]
+        return Health(empty=empty)
     return collapse.check(model, example, masks)

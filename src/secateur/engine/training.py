@@ -50,6 +50,8 @@ def new_trainer(run: Run, op: Train) -> Trainer:
     training = setting.training
     if op.constant:
         training = training.constant(Time(op.stop, "it"), op.lr_scale)
+    if op.stage == "dense":  # nobody to learn from yet
+        training = training.model_copy(update={"distil": None})
     return Trainer(
         run.model,
         training,
@@ -58,7 +60,7 @@ def new_trainer(run: Run, op: Train) -> Trainer:
         seed=setting.seed,
         stage=op.stage,
         accelerator=setting.accelerator,
-        teacher=_teacher(run) if training.distil and op.stage != "dense" else None,
+        teacher=_teacher(run) if training.distil else None,
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from ..core.errors import PlanError
+from ..core.errors import DataError, PlanError
 from ..core.names import pick
 
 _OUT_IN = (nn.Linear, _ConvNd, nn.MultiheadAttention, nn.RNNBase)
@@ -32,12 +32,14 @@ def prunable(model: nn.Module) -> list[Weight]:
     Embeddings, norms, biases and free parameters (position tables, class tokens) are no weights
     in this sense: name them in `include` to prune them.
     """
+    names = {id(p): name for name, p in model.named_parameters()}  # a tied one goes by its first
     found: dict[int, Weight] = {}
     for layer, module in model.named_modules():
         if isinstance(module, _OUT_IN):
-            for name, tensor in module.named_parameters(layer, recurse=False):
+            for tensor in module.parameters(recurse=False):
                 if tensor.dim() >= 2 and tensor.is_floating_point():
-                    found.setdefault(id(tensor), Weight(name, layer, tensor, _dims(module, tensor)))
+                    weight = Weight(names[id(tensor)], layer, tensor, _dims(module, tensor))
+                    found.setdefault(id(tensor), weight)
     return list(found.values())
 
 
@@ -52,27 +54,27 @@ def classifier(model: nn.Module, example: Any = None) -> str | None:
 
     With an example the layer that ran last counts, otherwise the one registered last.
     """
-    heads = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
-    heads = heads or [(n, m) for n, m in model.named_modules() if isinstance(m, _ConvNd)]
+    every = dict(model.named_modules())
+    heads: dict[str, nn.Module] = {n: m for n, m in every.items() if isinstance(m, nn.Linear)}
     if not heads:
-        return None
-    if example is None:
-        return heads[-1][0]
-    ran = list(_order(model, dict(heads), example))
-    return ran[-1] if ran else heads[-1][0]
+        heads = {n: m for n, m in every.items() if isinstance(m, _ConvNd)}
+    ran = list(_order(model, heads, example)) if example is not None and heads else []
+    last = ran or list(heads)
+    return last[-1] if last else None
 
 
 def _order(model: nn.Module, layers: dict[str, nn.Module], example: Any) -> Iterator[str]:
     """Names of `layers` in the order in which a forward pass on `example` runs them."""
     ran: list[str] = []
     hooks = [m.register_forward_hook(lambda *_, n=n: ran.append(n)) for n, m in layers.items()]
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():
             model.eval()
             call(model, example)
     finally:
-        model.train(was_training)
+        for module, training in modes.items():  # one by one: parts may be frozen in eval mode
+            module.training = training
         for hook in hooks:
             hook.remove()
     return iter(ran)
@@ -80,11 +82,27 @@ def _order(model: nn.Module, layers: dict[str, nn.Module], example: Any) -> Iter
 
 def call(model: nn.Module, example: Any) -> Any:
     """Run the model on an example: a tensor, a tuple of arguments, or a dict of keywords."""
+    try:
+        if isinstance(example, dict):
+            return model(**example)
+        return model(*example) if isinstance(example, tuple | list) else model(example)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"the model cannot take the example of shape {_shape(example)}: {reason}; "
+            "give an input as the network expects it"
+        ) from error
+
+
+def _shape(example: Any) -> str:
+    """The shape of a tensor, of each of several, or the type of anything else."""
+    if isinstance(example, torch.Tensor):
+        return str(tuple(example.shape))
     if isinstance(example, dict):
-        return model(**example)
+        return str({name: _shape(value) for name, value in example.items()})
     if isinstance(example, tuple | list):
-        return model(*example)
-    return model(example)
+        return f"({', '.join(map(_shape, example))})"
+    return type(example).__name__
 
 
 def chosen(
