@@ -58,6 +58,11 @@ class Component(BaseModel):
     name: ClassVar[str] = ""
 
     def __init__(self, **fields: Any) -> None:
+        if not type(self).name:
+            raise PlanError(
+                f"{type(self).__name__} has no name to be written down by; decorate it with "
+                '@register("…")'
+            )
         try:
             super().__init__(**fields)
         except pydantic.ValidationError as error:
@@ -132,8 +137,12 @@ def register(name: str) -> Callable[[type[C]], type[C]]:
 
 
 def readable(error: pydantic.ValidationError, cls: type[BaseModel]) -> PlanError:
-    """The first mistake of a validation as one line: where, what was given, what is allowed."""
-    first = error.errors()[0]
+    """The first mistake of a validation as one line: where, what was given, what is allowed.
+
+    A misspelt option comes before a missing one, which it is likely to be.
+    """
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     where = ".".join(str(part) for part in first["loc"]) or "value"
     owner = getattr(cls, "name", "") or cls.__name__
     if first["type"] == "extra_forbidden":

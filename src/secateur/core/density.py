@@ -9,6 +9,9 @@ from torch import Tensor
 
 from .errors import PlanError
 
+NOTHING = 1e-200
+"""Weights that sum to less than this cannot be scaled to whole numbers; they count as zero."""
+
 
 def as_density(density: float | None = None, sparsity: float | None = None) -> float:
     """One density from either of the two words, refused when both or neither are given.
@@ -114,6 +117,6 @@ def fill(weights: Tensor, total: int, floor: Tensor, ceiling: Tensor) -> Tensor:
 
 def _scaled(weights: Tensor, free: Tensor, rest: float, ceiling: Tensor) -> Tensor:
     """`weights` times the factor that makes the free ones sum to `rest`; all zero = by their room."""
-    if float(weights[free].sum()) <= 0:
+    if float(weights[free].sum()) < NOTHING:
         weights = ceiling.double()
-    return weights * (rest / max(float(weights[free].sum()), 1e-300))
+    return weights * (rest / max(float(weights[free].sum()), NOTHING))
