@@ -37,8 +37,9 @@ def _target(weight: Weight, parameters: dict[str, nn.Parameter]) -> Target:
     shape = tuple(weight.tensor.shape)
     dim = weight.dims.index("out")
     members = [Member(weight.name, along(shape, dim))]
-    bias = f"{weight.layer}.bias".lstrip(".")
-    if bias in parameters and parameters[bias].shape == (shape[dim],):
+    own = weight.name.rpartition(".")[2].replace("weight", "bias")  # also in_proj_weight, weight_ih
+    bias = f"{weight.layer}.{own}".lstrip(".")
+    if bias != weight.name and bias in parameters and parameters[bias].shape == (shape[dim],):
         members.append(Member(bias, along((shape[dim],), 0)))
     return Target(
         f"{weight.name}[rows]",
