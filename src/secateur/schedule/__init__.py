@@ -1,5 +1,11 @@
 """WHEN: the moments of pruning and the density after each."""
 
+from .cubic import Cubic
+from .exponential import Exponential
+from .iterative import Iterative
+from .never import Never
 from .one_shot import OneShot
+from .regrow import Regrow
+from .repeat import Repeat
 
-__all__ = ["OneShot"]
+__all__ = ["Cubic", "Exponential", "Iterative", "Never", "OneShot", "Regrow", "Repeat"]

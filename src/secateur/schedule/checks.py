@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from ..core.density import as_density
 
@@ -15,3 +15,9 @@ def _density(value: float) -> float:
 
 Density = Annotated[float, AfterValidator(_density)]
 """A fraction kept, in (0, 1]."""
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+"""A part of something, strictly between none and all."""
+
+Rounds = Annotated[int, Field(ge=1)]
+"""How often; at least once."""

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from ..core.axes import Schedule
 from ..core.component import register
-from ..core.time import END, Time, TimeField
+from ..core.time import END, TimeField
 from ..core.types import Update
 from .checks import Density
+from .moments import at_step, moment
 
 
 @register("one-shot")
@@ -30,4 +31,4 @@ class OneShot(Schedule):
 
     def updates(self, steps_per_epoch: int, total: int) -> Iterator[Update]:
         """The single update."""
-        yield Update(Time(self.at.steps(steps_per_epoch, total), "it"), self.density)
+        yield at_step(moment(self, "at", steps_per_epoch, total), self.density)
