@@ -1,5 +1,10 @@
 """HOW MANY from each group: whole numbers with an exact total."""
 
+from .bounded import Bounded
+from .erk import Erk
+from .given import Given
+from .model_wide import ModelWide
+from .std_threshold import StdThreshold
 from .uniform import Uniform
 
-__all__ = ["Uniform"]
+__all__ = ["Bounded", "Erk", "Given", "ModelWide", "StdThreshold", "Uniform"]

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from ..core.axes import Allocator, View
 from ..core.component import register
-from ..core.density import keep_count, share
+from ..core.density import share
 from ..core.types import Groups, Scores
+from .budget import alive, total
 
 
 @register("uniform")
@@ -15,11 +16,12 @@ class Uniform(Allocator):
     """keep_g = density * n_g, rounded so that the total is exactly round(density * n).
 
     Fractions left by rounding go to the groups that are furthest below their share, the lower
-    index first. With scope `model` there is one group: global pruning.
+    index first; no group gets more than it still has. With scope `model` there is one group:
+    global pruning.
     """
 
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""
         assert density is not None
-        total = keep_count(density, int(groups.size.sum()))
-        return share(groups.size.double() * density, total, groups.size)
+        wanted = groups.size.double() * density
+        return share(wanted, total(groups, density), alive(scores, groups))
