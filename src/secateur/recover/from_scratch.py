@@ -1,0 +1,20 @@
+"""Forget the weights, keep the masks."""
+
+from __future__ import annotations
+
+from ..core.axes import Recovery
+from ..core.component import register
+from ..core.types import RecoveryPlan
+
+
+@register("from-scratch")
+class FromScratch(Recovery):
+    """Draw new initial weights under the same masks and train from the start.
+
+    Paper: Liu et al. 2019, arXiv 1810.05270 (the structure is what matters); the random
+    reinitialisation of Frankle & Carbin 2019, arXiv 1803.03635.
+    """
+
+    def plan(self) -> RecoveryPlan:
+        """New weights, the whole schedule."""
+        return RecoveryPlan(weights="reinit", schedule="restart")
