@@ -1,0 +1,105 @@
+"""The one collector: gathers the union of all statistics that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...core.errors import NumberError, unknown
+from ...core.types import Target
+from .loop import means
+from .state import unchanged
+from .statistics import OWN_PASS, PER_BATCH, Job, Loss, Values, parse
+
+
+def collect(
+    model: nn.Module,
+    names: Iterable[str],
+    of: Iterable[Target | str],
+    batches: Iterable[Any] | None = None,
+    loss: Loss | None = None,
+    *,
+    seed: int = 0,
+    example: Any = None,
+    initial: Mapping[str, Tensor] | None = None,
+    masks: Mapping[str, Tensor] | None = None,
+    batch_statistics: bool = True,
+    suspended: AbstractContextManager[Any] | None = None,
+) -> dict[str, Values]:
+    """{statistic: {parameter: tensor}} of everything in `names`, in as few passes as possible.
+
+    All means over batch gradients come out of one loop; `hessian_gradient` takes two more (one, if
+    `gradient` is asked for too and its temperature is 1); `synaptic_flow` needs no data. The model
+    is scored without dropout and with batch statistics in its batch norms, as the official codes of
+    GraSP and FORCE do (they leave the network in training mode; at initialisation the running
+    statistics mean nothing); `batch_statistics=False` uses the running ones, as the official SNIP
+    and SynFlow codes do. Afterwards parameters, gradients, buffers, training flags and generators
+    are bit for bit what they were, also when an exception left the loop.
+
+    Args:
+        model: the network.
+        names: statistics, e.g. `gradient` or `hessian_gradient:200`.
+        of: targets or parameter names whose statistics are wanted.
+        batches: can be read more than once, e.g. a list or a DataLoader.
+        loss: loss(model, batch) -> scalar.
+        seed: fixes every random draw made on the way (shuffling, augmentation by torch).
+        example: an input, for statistics without data.
+        initial: weights at step 0, for `initial`.
+        masks: {parameter: bool}; pruned weights count as zero.
+        suspended: a context in which the hooks of hard masks let the dense gradient through.
+
+    >>> net = nn.Linear(2, 1, bias=False)
+    >>> batches = [torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -6.0]])]
+    >>> collect(net, ["gradient"], ["weight"], batches, lambda m, x: m(x).sum())["gradient"]
+    {'weight': tensor([[ 2., -2.]])}
+    """
+    asked = {name: parse(name) for name in sorted(set(names))}
+    masks = _of_parameters(model, masks or {})
+    job = Job(model, _params(model, of), batches, loss, seed, example, initial, masks)
+    with unchanged(model, job.params, masks, batch_statistics), suspended or nullcontext():
+        shared = {name: PER_BATCH[name] for name in asked if name in PER_BATCH}
+        job.means = means(job, shared) if shared else {}
+        own = {n: OWN_PASS[base](job, o) for n, (base, o) in asked.items() if base in OWN_PASS}
+    found = {**job.means, **own}
+    _check(found)
+    return found
+
+
+def _params(model: nn.Module, of: Iterable[Target | str]) -> dict[str, nn.Parameter]:
+    """The parameters named, or owned by the targets; buffers (of batch norms) have no statistics."""
+    parameters = dict(model.named_parameters())
+    buffers = dict(model.named_buffers())
+    wanted: dict[str, nn.Parameter] = {}
+    for item in of:
+        members = [m.param for m in item.members] if isinstance(item, Target) else [item]
+        for name in members:
+            if name in parameters:
+                wanted[name] = parameters[name]
+            elif name not in buffers:
+                raise unknown("parameter", name, parameters)
+    return wanted
+
+
+def _of_parameters(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The masks without those of buffers; a name of neither is an error."""
+    parameters = dict(model.named_parameters())
+    buffers = dict(model.named_buffers())
+    for name in masks:
+        if name not in parameters and name not in buffers:
+            raise unknown("parameter", name, parameters)
+    return {name: mask for name, mask in masks.items() if name in parameters}
+
+
+def _check(found: dict[str, Values]) -> None:
+    """NaN or infinite statistics are an error here, where their name is known."""
+    for statistic, values in found.items():
+        for param, value in values.items():
+            if not bool(torch.isfinite(value).all()):
+                raise NumberError(
+                    f"statistic '{statistic}' of '{param}' holds NaN or infinite values; "
+                    "check weights and data, or use float64"
+                )

@@ -1,0 +1,106 @@
+"""The registry of statistics: means over batch gradients, and statistics with passes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...core.errors import PlanError, unknown
+
+Loss = Callable[[nn.Module, Any], Tensor]
+"""loss(model, batch) -> the mean loss of the batch, a scalar."""
+
+Values = dict[str, Tensor]
+"""Parameter name -> tensor of its shape."""
+
+
+@dataclass
+class Job:
+    """What a collection works on.
+
+    Attributes:
+        model: the network, in the state it is to be scored in.
+        params: the parameters whose statistics are wanted, by name.
+        batches, loss: the data and what is made of a batch; None for data-free statistics.
+        seed: what all randomness of the passes derives from.
+        example: an input, for statistics that need its shape only.
+        initial: weights at step 0.
+        masks: parameter name -> bool mask of its elements.
+        means: per-batch statistics that are ready, so that no pass is made twice.
+    """
+
+    model: nn.Module
+    params: dict[str, nn.Parameter]
+    batches: Iterable[Any] | None = None
+    loss: Loss | None = None
+    seed: int = 0
+    example: Any = None
+    initial: Mapping[str, Tensor] | None = None
+    masks: Mapping[str, Tensor] = field(default_factory=dict)
+    means: dict[str, Values] = field(default_factory=dict)
+
+
+PerBatch = Callable[[Tensor], Tensor]
+"""What is averaged over the batches, given the gradient of one batch's loss by one parameter."""
+
+OwnPass = Callable[[Job, float | None], Values]
+"""A statistic gathered by itself, given the job and the number after the colon of its name."""
+
+PER_BATCH: dict[str, PerBatch] = {}
+OWN_PASS: dict[str, OwnPass] = {}
+
+
+def names() -> list[str]:
+    """Every statistic that can be asked for."""
+    return sorted([*PER_BATCH, *OWN_PASS])
+
+
+def per_batch(name: str) -> Callable[[PerBatch], PerBatch]:
+    """Decorator: register a function of the batch gradient, averaged in the one shared loop."""
+
+    def enter(function: PerBatch) -> PerBatch:
+        _free(name)
+        PER_BATCH[name] = function
+        return function
+
+    return enter
+
+
+def own_pass(name: str) -> Callable[[OwnPass], OwnPass]:
+    """Decorator: register a statistic that makes its own passes, or none."""
+
+    def enter(function: OwnPass) -> OwnPass:
+        _free(name)
+        OWN_PASS[name] = function
+        return function
+
+    return enter
+
+
+def _free(name: str) -> None:
+    if name in PER_BATCH or name in OWN_PASS:
+        raise PlanError(f"statistic '{name}' is registered twice; names must be unique")
+
+
+def parse(asked: str) -> tuple[str, float | None]:
+    """`name` or `name:number` -> the registered name and its option.
+
+    >>> from secateur.engine.collect import collect
+    >>> parse("hessian_gradient:200"), parse("gradient")
+    (('hessian_gradient', 200.0), ('gradient', None))
+    """
+    name, colon, text = asked.partition(":")
+    if name not in PER_BATCH and name not in OWN_PASS:
+        raise unknown("statistic", name, names())
+    if not colon:
+        return name, None
+    try:
+        option = float(text)
+    except ValueError:
+        raise PlanError(f"statistic '{asked}': '{text}' is not a number") from None
+    if name in PER_BATCH:
+        raise PlanError(f"statistic '{name}' takes no option; '{asked}' gives it one")
+    return name, option
