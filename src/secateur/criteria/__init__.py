@@ -1,6 +1,25 @@
 """WHICH units are worth least: one criterion a file, each with its paper."""
 
+from .force import Force
+from .gradient import Gradient
+from .grasp import Grasp
+from .lamp import Lamp
 from .magnitude import Magnitude
 from .random import Random
+from .snip import Snip
+from .supermask import Supermask
+from .synflow import SynFlow
+from .taylor import Taylor
 
-__all__ = ["Magnitude", "Random"]
+__all__ = [
+    "Force",
+    "Gradient",
+    "Grasp",
+    "Lamp",
+    "Magnitude",
+    "Random",
+    "Snip",
+    "Supermask",
+    "SynFlow",
+    "Taylor",
+]

@@ -1,0 +1,107 @@
+"""Every criterion by hand on eight weights."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from secateur.core.axes import Criterion
+from secateur.core.layout import whole
+from secateur.core.types import Member, Target
+from secateur.criteria import (
+    Force,
+    Gradient,
+    Grasp,
+    Lamp,
+    Magnitude,
+    Random,
+    Snip,
+    Supermask,
+    SynFlow,
+    Taylor,
+)
+from secateur.engine.view import ModelView
+
+W = [[1.0, -2.0, 3.0, -4.0], [0.5, -0.5, 0.0, 8.0]]
+W0 = [[-1.0, -1.0, 6.0, 2.0], [0.5, 1.5, -3.0, -4.0]]
+G = [[3.0, 1.0, -1.0, 0.5], [-4.0, 2.0, 7.0, 0.0]]
+ALIVE = [[True, True, True, True], [True, True, False, True]]
+
+STATS = {
+    "gradient": G,
+    "gradient_abs": [[3.0, 2.0, 1.0, 1.0], [4.0, 4.0, 7.0, 1.0]],
+    "gradient_squared": [[9.0, 4.0, 1.0, 1.0], [16.0, 16.0, 50.0, 2.0]],
+    "hessian_gradient:200": [[1.0, 2.0, -1.0, -3.0], [2.0, 2.0, 5.0, 0.0]],
+    "hessian_gradient:1": [[2.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]],
+    "synaptic_flow": [[5.0, 1.0, 2.0, 0.5], [4.0, 6.0, 9.0, 0.25]],
+    "initial": W0,
+}
+
+GOLDEN = {
+    Magnitude(): [[1, 2, 3, 4], [0.5, 0.5, 0, 8]],
+    Magnitude(p=2): [[1, 4, 9, 16], [0.25, 0.25, 0, 64]],
+    Gradient(): [[3, 1, 1, 0.5], [4, 2, 7, 0]],
+    Snip(): [[3, 2, 3, 2], [2, 1, 0, 0]],
+    Force(): [[3, 1, 6, 1], [2, 3, 21, 0]],
+    Taylor(): [[9, 16, 9, 16], [4, 4, 0, 128]],
+    Taylor(order="absolute"): [[3, 4, 3, 4], [2, 2, 0, 8]],
+    Grasp(): [[1, -4, -3, 12], [1, -1, 0, 0]],
+    Grasp(temperature=1): [[2, -2, 3, -4], [0.5, -0.5, 0, 8]],
+    SynFlow(): [[5, 2, 6, 2], [2, 3, 0, 2]],
+    Supermask(): [[1, 2, 3, 4], [0.5, 0.5, 0, 8]],
+    Supermask(keep="small_final"): [[-1, -2, -3, -4], [-0.5, -0.5, 0, -8]],
+    Supermask(keep="large_init"): [[1, 1, 6, 2], [0.5, 1.5, 3, 4]],
+    Supermask(keep="small_init"): [[-1, -1, -6, -2], [-0.5, -1.5, -3, -4]],
+    Supermask(keep="magnitude_increase"): [[0, 1, -3, 2], [0, -1, -3, 4]],
+    Supermask(keep="movement"): [[2, 1, 3, 6], [0, 2, 3, 12]],
+    Supermask(signs="same"): [[0, 2, 3, 0], [0.5, 0, 0, 0]],
+    Supermask(signs="different"): [[1, 0, 0, 4], [0, 0.5, 0, 8]],
+    # survivors' |w_0|: .5 1 1 1.5 2 4 6 -> shares of 7: 3 3 7 5 | 1 4 . 6; |w|: .5 .5 1 2 3 4 8
+    Supermask(keep="large_init_large_final"): [[3 / 7, 3 / 7, 5 / 7, 5 / 7], [1 / 7, 2 / 7, 0, 6 / 7]],
+    # descending: |w_0| 7 7 1 3 | ...: share that is at least as large
+    Supermask(keep="small_init_small_final"): [[5 / 7, 4 / 7, 1 / 7, 2 / 7], [1, 4 / 7, 2 / 7, 1 / 7]],
+    # squares of survivors in descending order 64 16 9 4 1 .25 .25; tails 64 80 89 93 94 94.25 94.5
+    Lamp(): [[1 / 94, 4 / 93, 9 / 89, 16 / 80], [0.25 / 94.25, 0.25 / 94.5, 0, 1]],
+    Lamp(inner=Gradient()): [[9 / 25, 1 / 30, 1 / 31, 0.25 / 31.25], [1, 4 / 29, 0, 0]],
+}  # fmt: skip
+
+
+def view(masked=True):
+    net = nn.Linear(4, 2, bias=False)
+    net.weight.data = torch.tensor(W)
+    target = Target("weight", "weights", (2, 4), (Member("weight", whole((2, 4))),))
+    masks = {"weight": torch.tensor(ALIVE)} if masked else None
+    stats = {name: {"weight": torch.tensor(value)} for name, value in STATS.items()}
+    return ModelView(net, (target,), masks, stats)
+
+
+@pytest.mark.parametrize("criterion", GOLDEN, ids=str)
+def test_by_hand(criterion):
+    seen = view()
+    score = criterion.score(seen, seen.targets[0])
+    assert torch.allclose(score.double(), torch.tensor(GOLDEN[criterion], dtype=torch.float64))
+
+
+def test_every_criterion_has_a_golden():
+    assert {c.name for c in GOLDEN} | {Random().name} == set(Criterion.registry)
+
+
+def test_random_depends_on_seed_round_and_name_only():
+    target = view().targets[0]
+
+    def draw(seed, round, name="weight"):
+        net = nn.Linear(4, 2, bias=False)
+        named = Target(name, "weights", (2, 4), target.members)
+        return Random().score(ModelView(net, (named,), seed=seed, round=round), named)
+
+    assert torch.equal(draw(0, 0), draw(0, 0))
+    for other in (draw(1, 0), draw(0, 1), draw(0, 0, "other")):
+        assert not torch.equal(draw(0, 0), other)
+    assert bool(((draw(0, 0) >= 0) & (draw(0, 0) < 1)).all())
+
+
+def test_lamp_gives_each_target_one_unit_of_score_one():
+    score = Lamp().score(view(), view().targets[0])
+    assert (score == 1).sum() == 1
+    assert math.isclose(float(score.max()), 1)
