@@ -115,17 +115,19 @@ def chosen(
     """The weights that remain after `include`, `exclude` and the classifier rule.
 
     With `include`, only what it names is pruned, the classifier and free parameters too when
-    named. A model without any prunable weight is an error.
+    named; `exclude` may also name what is not pruned anyway. A model without any prunable weight
+    is an error.
     """
-    weights = {w.name: w for w in prunable(model)}
+    every = {w.name: w for w in prunable(model)}
+    weights = every
     if include:
-        every = {**_free(model), **weights}
+        every = {**_free(model), **every}
         weights = {name: every[name] for name in pick(include, every)}
     elif not with_classifier:
         head = classifier(model, example)
         weights = {n: w for n, w in weights.items() if w.layer != head or len(weights) == 1}
-    for name in pick(exclude, weights):
-        del weights[name]
+    left_out = set(pick(exclude, every))
+    weights = {name: weight for name, weight in weights.items() if name not in left_out}
     if not weights:
         raise PlanError(
             "the model has no prunable layers (linear, convolution, attention, recurrent) "
