@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
+import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
@@ -45,9 +46,10 @@ def least(floor: float, cap: float, size: Tensor, left: Tensor) -> Tensor:
         size: [G] units of the full group.
         left: [G] units it still has, which nothing can bring back.
     """
-    wanted = (floor * size).round(decimals=9).ceil() if floor < 1 else floor + 0 * size
-    kept = size - (cap * size.double()).round(decimals=9).floor()
-    return wanted.double().maximum(kept).long().minimum(left)
+    full = size.double()
+    wanted = (floor * full).round(decimals=9).ceil() if floor < 1 else torch.full_like(full, floor)
+    kept = full - (cap * full).round(decimals=9).floor()
+    return wanted.maximum(kept).long().minimum(left)
 
 
 def check_possible(wanted: int, least: Tensor, left: Tensor, groups: Groups, who: str) -> None:
