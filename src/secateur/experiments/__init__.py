@@ -1,0 +1,1 @@
+"""Studies: grids of runs, the results they leave, analyses and statistics over them."""
