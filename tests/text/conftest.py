@@ -7,30 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from byte_tokens import byte_tokenizer
 
 
 def stories_folder() -> Path:
     """The trained story model beside the data folder; skips, saying so, where it is absent."""
     beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-    data = Path(os.environ.get("SECATEUR_DATA", beside))
-    folder = data.parent / "models" / "stories260k"
+    folder = Path(os.environ.get("SECATEUR_DATA", beside)).parent / "models" / "stories260k"
     if not folder.is_dir():
         pytest.skip(f"needs the trained model {folder}; set SECATEUR_DATA to the data folder")
     return folder
-
-
-def byte_tokenizer(bos: bool = True):
-    """One token a byte; `<s>` begins a text when `bos`, `</s>` ends an answer."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {"<s>": 0, "</s>": 1, **{letter: i + 2 for i, letter in enumerate(letters)}}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokens = {"bos_token": "<s>"} if bos else {}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", **tokens)
 
 
 @pytest.fixture(scope="session")

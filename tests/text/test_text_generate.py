@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import byte_tokenizer
+from byte_tokens import byte_tokenizer
 
 from secateur.core.errors import DataError
 from secateur.text.generate import check_fits, generate, prompt_ids

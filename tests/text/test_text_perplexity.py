@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import byte_tokenizer
+from byte_tokens import byte_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
