@@ -278,6 +278,18 @@ def test_tied_weights_are_masked_wherever_they_live(assign):
     assert torch.equal(average["second.weight"], torch.eye(3))
 
 
+def test_a_layer_used_in_two_places_is_masked_in_an_average_under_both_names():
+    layer = nn.Linear(2, 1, bias=False)
+    masks = HardMasks(nn.Sequential(layer, layer), {"0.weight": torch.tensor([[True, False]])})
+    average = {name: torch.ones(1, 2) for name in masks.model.state_dict()}
+    masks.zero(average)
+    assert {name: t.tolist() for name, t in average.items()} == {
+        "0.weight": [[1, 0]],
+        "1.weight": [[1, 0]],
+    }
+    assert list(masks.masks) == ["0.weight"]
+
+
 def test_frozen_weights_are_masked_once_they_are_thawed():
     layer = nn.Linear(2, 1, bias=False).requires_grad_(False)
     HardMasks(layer, {"weight": torch.tensor([[True, False]])})

@@ -15,7 +15,7 @@ class GradientMask:
     """The hook on a parameter: zeroes the gradient of pruned elements after each accumulation.
 
     It holds no parameter, so that a parameter and its hook form no reference cycle and a network
-    is freed as soon as nobody uses it.
+    is freed as soon as nobody uses it. A mask is replaced, never changed, so copies may share it.
     """
 
     def __init__(self, pruned: Tensor, active: bool = True) -> None:
@@ -29,14 +29,9 @@ class GradientMask:
         return self.pruned
 
     def __call__(self, param: Tensor) -> None:
-        """Mask `param.grad`; out of place only where the gradient is itself part of a graph."""
-        grad = param.grad
-        if grad is None or not self.active:
-            return
-        if grad.requires_grad:
-            param.grad = grad.masked_fill(self.on(grad.device), 0)
-        else:
-            grad.masked_fill_(self.on(grad.device), 0)
+        """Mask `param.grad`; with `create_graph` the masking is part of the graph."""
+        if param.grad is not None and self.active:
+            param.grad.masked_fill_(self.on(param.grad.device), 0)
 
 
 class Guard:
@@ -99,7 +94,7 @@ class Guard:
         self.apply()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Guard:
-        mask = GradientMask(self.mask.pruned.clone(), self.mask.active)
+        mask = GradientMask(self.mask.pruned, self.mask.active)
         return Guard(self.name, copy.deepcopy(self.param, memo), mask)
 
     def release(self) -> None:

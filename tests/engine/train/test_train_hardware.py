@@ -157,6 +157,22 @@ def test_batches_must_feed_every_process():
         Trainer(net(), training(), Points(), accelerator=hardware).run(0, 1)
 
 
+def test_processes_draw_different_dropout():
+    ends = []
+    for rank in (0, 0, 1):
+        hardware = Host(torch.device("cpu"))
+        hardware.free_memory = lambda: None
+        hardware.process_index = rank
+        trainer = Trainer(net(), training(), Points(), accelerator=hardware)
+        hardware.num_processes = 1
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.Tensor, "tensor_split", lambda tensor, n: [tensor, tensor])
+            trainer.run(0, 2)
+        ends.append(trainer.state()[0])
+    assert same(ends[0], ends[1])
+    assert not same(ends[0], ends[2])
+
+
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[2])

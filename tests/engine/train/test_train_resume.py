@@ -65,6 +65,16 @@ def test_states_are_copies_and_plain():
     assert {name.split(".")[0] for name in tensors} == {"model", "optimiser", "average", "meter"}
 
 
+def test_loading_leaves_the_loaded_tensors_to_the_caller():
+    first, second = make(OPTIONS["adam-average"]), make(OPTIONS["adam-average"])
+    first.run(0, 2)
+    tensors, meta = first.state()
+    frozen = {name: t.clone() for name, t in tensors.items()}
+    second.load(tensors, meta)
+    second.run(2, 4)
+    assert same(tensors, frozen)
+
+
 @pytest.mark.parametrize("change", [{"seed": 6}, {"stage": "round-1"}])
 def test_seed_and_stage_decide_the_dropout(change):
     runs = []
@@ -179,3 +189,12 @@ def test_labels_and_outputs_must_fit():
         Trainer(nn.Sequential(nn.Unflatten(1, (4, 1)), nn.Linear(1, 1)), training(), Points()).run(
             0, 1
         )
+
+
+def test_batches_are_pairs_of_tensors():
+    class Dicts(Points):
+        def epoch(self, number, start=0):
+            return iter([{"x": torch.zeros(1), "y": torch.zeros(1)}])
+
+    with pytest.raises(DataError, match=r"batches \(x, y\) of two tensors, got a dict"):
+        Trainer(net(), training(), Dicts()).run(0, 1)

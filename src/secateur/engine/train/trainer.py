@@ -165,7 +165,7 @@ class Trainer:
             epoch, inside = divmod(step, per_epoch)
             end = min(stop, (epoch + 1) * per_epoch)
             for batch in islice(self.batches.epoch(epoch, start=inside), end - step):
-                yield step, batch
+                yield step, _pair(batch)
                 step += 1
             if step < end:
                 raise DataError(
@@ -210,3 +210,15 @@ class Trainer:
             epoch = self._next // self.batches.steps_per_epoch - 1
             tell({"epoch": epoch, "step": self._next, "loss": self._meter.mean(), "lr": lr})
         self._meter.reset()
+
+
+def _pair(batch: Any) -> tuple[Tensor, Tensor]:
+    """A batch as (x, y), or an error that says what it is."""
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        x, y = batch
+        if isinstance(x, Tensor) and isinstance(y, Tensor):
+            return x, y
+    raise DataError(
+        f"training needs batches (x, y) of two tensors, got a {type(batch).__name__}; "
+        "let the data give pairs of inputs and labels"
+    )
