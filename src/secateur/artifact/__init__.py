@@ -1,15 +1,15 @@
 """What leaves the program: files written in one step, pruned weights stored small and checked."""
 
-from secateur.artifact.atomic import (
+from .atomic import (
     atomic_write,
     read_bytes,
     storage_error,
     sweep,
     write_bytes,
 )
-from secateur.artifact.codec import CodedMask, decode_mask, encode_mask, kept_values, spread
-from secateur.artifact.file import is_sparse_file, load_sparse, read_sparse, save_sparse
-from secateur.artifact.state import SparseState
+from .codec import CodedMask, decode_mask, encode_mask, kept_values, spread
+from .file import is_sparse_file, load_sparse, read_sparse, save_sparse
+from .state import SparseState
 
 __all__ = [
     "CodedMask",

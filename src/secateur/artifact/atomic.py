@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from secateur.core.errors import StorageError
+from ..core.errors import StorageError
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import BoolTensor, Tensor
 
-from secateur.artifact import varint
-from secateur.artifact.varint import Bytes, Numbers
-from secateur.core.errors import StorageError
+from ..core.errors import StorageError
+from . import varint
+from .varint import Bytes, Numbers
 
 CODINGS = ("bits", "gaps", "runs")
 _SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

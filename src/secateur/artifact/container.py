@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from secateur.artifact.atomic import storage_error
-from secateur.core.errors import StorageError
+from ..core.errors import StorageError
+from .atomic import storage_error
 
 KEY, DIGEST_KEY = "secateur", "secateur.digest"
 MAX_HEADER = 100_000_000  # the limit of the safetensors format itself

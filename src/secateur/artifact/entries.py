@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, TypeGuard
 
-from secateur.artifact.codec import CODINGS
-from secateur.artifact.container import DTYPES
-from secateur.core.errors import StorageError
+from ..core.errors import StorageError
+from .codec import CODINGS
+from .container import DTYPES
 
 SCHEMA = 1
 KIND = "sparse state"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from secateur.artifact.atomic import atomic_write
-from secateur.artifact.container import Container, write_container
-from secateur.artifact.entries import from_text, to_text
-from secateur.artifact.state import SparseState, decode_state, encode_state
-from secateur.core.errors import StorageError
+from ..core.errors import StorageError
+from .atomic import atomic_write
+from .container import Container, write_container
+from .entries import from_text, to_text
+from .state import SparseState, decode_state, encode_state
 
 
 def save_sparse(

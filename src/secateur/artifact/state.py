@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import BoolTensor, Tensor
 
-from secateur.artifact.codec import CodedMask, decode_mask, encode_mask, kept_values, spread
-from secateur.artifact.container import CODES, Container, digest
-from secateur.artifact.entries import MASK, VALUES, Entry
-from secateur.core.errors import StorageError, unknown
+from ..core.errors import StorageError, unknown
+from .codec import CodedMask, decode_mask, encode_mask, kept_values, spread
+from .container import CODES, Container, digest
+from .entries import MASK, VALUES, Entry
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from secateur.core.errors import StorageError
+from ..core.errors import StorageError
 
 LONGEST = 9  # bytes of 7 bits: every number below 2**63
 
