@@ -1,0 +1,142 @@
+"""Everything that is measured of a model, alone or against another, with a plain verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..core.errors import PlanError
+from .latency import Latency, Timer, compare_latency
+from .macs import MacCount, count_macs
+from .memory import Memory, peak_memory
+from .params import ParameterCount, count_parameters
+from .reasons import Work, channels_of, why_not
+from .size import Size, measure_size
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model: its parameters, MACs of one pass of the example, bytes on disk and in memory."""
+
+    parameters: ParameterCount
+    macs: MacCount
+    size: Size
+    memory: Memory
+    channels: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Model b against the reference a: both measured, timed in turn, and judged."""
+
+    a: Measured
+    b: Measured
+    latency: list[Latency]
+    reasons: list[str]
+    names: tuple[str, str] = ("a", "b")
+
+    @property
+    def verdict(self) -> str:
+        """`faster`, `slower`, `no difference`, or `mixed` where the settings disagree."""
+        verdicts = {row.speedup.verdict for row in self.latency}
+        return verdicts.pop() if len(verdicts) == 1 else "mixed"
+
+    @property
+    def mac_ratio(self) -> float:
+        """How many times fewer MACs b does in dense kernels: MACs(a) / MACs(b)."""
+        return self.a.macs.total / max(self.b.macs.total, 1)
+
+    def rows(self) -> list[tuple[str, int, int]]:
+        """(what, of a, of b) for everything that is a count."""
+        return [(what, read(self.a), read(self.b)) for what, read in _COUNTS.items()]
+
+    def __str__(self) -> str:
+        width = max(len(what) for what in _COUNTS)
+        head = f"{'':{width}}  {self.names[0]:>16}  {self.names[1]:>16}   share"
+        lines = [
+            f"{what:{width}}  {a:>16,}  {b:>16,}  {b / a if a else 1:>6.1%}"
+            for what, a, b in self.rows()
+        ]
+        verdict = f"{self.names[1]} against {self.names[0]}: {self.verdict}"
+        promise = f" (dense MACs promise {self.mac_ratio:.2f}x)"
+        reasons = [f"- {reason}" for reason in self.reasons]
+        return "\n".join([head, *lines, *map(str, self.latency), verdict + promise, *reasons])
+
+
+def measure(model: nn.Module, example: Any, masks: Mapping[str, Tensor] | None = None) -> Measured:
+    """Measure one model; see `count_parameters`, `count_macs`, `measure_size`, `peak_memory`.
+
+    Args:
+        model: with data, on one device; it is left as it was.
+        example: a tensor, a tuple of arguments or a dict of keyword arguments; MACs and memory are
+            those of one pass of it, batch and all.
+        masks: parameter name → boolean tensor, True = kept; by default zeros count as removed.
+    """
+    return Measured(
+        parameters=count_parameters(model, masks),
+        macs=count_macs(model, example, masks),
+        size=measure_size(model, masks),
+        memory=peak_memory(model, example),
+        channels=channels_of(model),
+    )
+
+
+def compare(
+    a: nn.Module,
+    b: nn.Module,
+    example: Any,
+    *,
+    masks_a: Mapping[str, Tensor] | None = None,
+    masks_b: Mapping[str, Tensor] | None = None,
+    batch_sizes: Sequence[int] = (),
+    threads: Sequence[int] = (),
+    runtimes: Sequence[str] = ("eager",),
+    pairs: int = 30,
+    warmup: int = 5,
+    seed: int = 0,
+    names: tuple[str, str] = ("a", "b"),
+    timer: Timer | None = None,
+) -> Comparison:
+    """Measure a reference a and a model b, and say plainly whether b is faster and why not.
+
+    b is `faster` (or `slower`) where the 95 % interval of median(a) / median(b) lies above (below) 1.
+    Reasons are given wherever b stays behind 85 % of what its MACs promise.
+
+    Args:
+        a, b: two models for the same example, on one device; both are left as they were.
+        example: as in `measure`.
+        masks_a, masks_b: as in `measure`.
+        batch_sizes, threads, runtimes, pairs, warmup, seed, timer: as in `compare_latency`.
+        names: what to call a and b in print.
+    """
+    if a is b:
+        raise PlanError("the two models to compare are one object; give the reference its own copy")
+    first, second = measure(a, example, masks_a), measure(b, example, masks_b)
+    latency = compare_latency(
+        a,
+        b,
+        example,
+        batch_sizes=batch_sizes,
+        threads=threads,
+        runtimes=runtimes,
+        pairs=pairs,
+        warmup=warmup,
+        seed=seed,
+        timer=timer,
+    )
+    works = [Work(measured.macs, measured.channels) for measured in (first, second)]
+    return Comparison(first, second, latency, why_not(works[0], works[1], latency), names)
+
+
+_COUNTS = {
+    "parameters": lambda m: m.parameters.total,
+    "non-zero parameters": lambda m: m.parameters.nonzero,
+    "MACs": lambda m: m.macs.total,
+    "MACs with kept weights": lambda m: m.macs.nonzero,
+    "bytes as dense float32": lambda m: m.size.dense,
+    "bytes as stored": lambda m: m.size.stored,
+    "bytes of memory at peak": lambda m: m.memory.peak,
+}
