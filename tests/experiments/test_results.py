@@ -109,7 +109,7 @@ def test_a_result_in_the_wrong_folder_is_refused(tmp_path):
 
 
 def test_a_missing_folder_says_what_to_do(tmp_path):
-    with pytest.raises(StorageError, match="no results folder.*run an experiment first"):
+    with pytest.raises(StorageError, match=r"no results folder.*run an experiment first"):
         load_results(tmp_path / "none")
 
 

@@ -1,0 +1,111 @@
+"""Runs become series: one curve per method and setting, one dense network to compare with."""
+
+from __future__ import annotations
+
+import fake
+import pytest
+
+from secateur.core.errors import StorageError
+from secateur.experiments.results import Results, RunResult
+from secateur.report.study import make_study, open_study
+from secateur.report.style import SERIES, Palette, marker, on_ramp, ramp
+
+
+def test_one_series_per_method(study):
+    assert [series.label for series in study.series] == [m.label for m in fake.METHODS[1:]]
+    assert [len(series.runs) for series in study.series] == [3, 3, 15, 15, 15]
+
+
+def test_dense_is_the_line_to_compare_with(study):
+    assert study.baseline is not None
+    assert study.baseline.names == tuple(run.name for run in study.runs if run.method == "dense")
+
+
+def test_finals_are_last_rounds_and_single_runs(study):
+    lottery, _, synflow, *_ = study.series
+    assert [point.round for point in lottery.finals] == [10]
+    assert len(synflow.finals) == 5
+    assert lottery.iterative
+    assert not synflow.iterative
+
+
+def test_settings_other_than_density_make_another_series(tmp_path):
+    for rounds in (1, 100):
+        for density in (0.5, 0.1):
+            method = fake.Fake(
+                "synflow", "SynFlow", 0.1, 0.3, (density,), options={"solver": {"rounds": rounds}}
+            )
+            fake.save(tmp_path, fake.result(method, (density,), 1, [1], 100))
+    found = {series.label: len(series.pruned) for series in open_study(tmp_path).series}
+    assert found == {"SynFlow (rounds=1)": 2, "SynFlow (rounds=100)": 2}
+
+
+def test_change_is_paired_by_seed(study):
+    series = study.series[0]
+    change = study.change(series, series.finals[0])
+    dense, pruned = study.baseline.by_seed, series.finals[0].by_seed
+    assert change.values == tuple(pruned[seed] - dense[seed] for seed in sorted(dense))
+
+
+def test_best_is_the_sparsest_within_a_point(study):
+    series, point = study.best()
+    assert study.change(series, point).mean >= -0.01
+    for other in study.series:
+        for candidate in other.pruned:
+            if candidate.sparsity.mean > point.sparsity.mean:
+                assert study.change(other, candidate).mean < -0.01
+
+
+def test_validation_stands_in_where_a_test_is_missing(tmp_path):
+    results = fake.study(tmp_path, fake.METHODS[:4], seeds=(1,), analyses=False)
+    runs = [RunResult(**plain) for plain in results]
+    assert make_study(Results(tmp_path, tuple(runs))).metric == "test"
+    for point in results[-1]["points"]:
+        point["test"] = None
+    runs[-1] = RunResult(**results[-1])
+    assert make_study(Results(tmp_path, tuple(runs))).metric == "val"
+
+
+def test_without_a_finished_run_there_is_no_study(tmp_path):
+    with pytest.raises(StorageError, match=r"holds no finished run; run an experiment first"):
+        open_study(tmp_path)
+
+
+def test_slots_are_unique_and_follow_the_method():
+    palette = Palette()
+    slots = [
+        palette.slot(f"label {i}", method) for i, method in enumerate(["snip", "snip", "han", "x"])
+    ]
+    assert len(set(slots)) == 4
+    assert (slots[0], slots[2]) == (Palette().slot("a", "snip"), Palette().slot("b", "han"))
+    assert palette.slot("label 0") == slots[0]
+
+
+def test_methods_with_a_colour_of_their_own_get_it_whatever_comes_before():
+    palette = Palette()
+    palette.reserve([("A", "mine"), ("B", "snip"), ("C", "snip")])
+    assert palette.slot("B", "snip") == Palette().slot("x", "snip")
+    assert len({palette.slot(label, "snip") for label in "ABC"}) == 3
+
+
+def test_more_series_than_colours_differ_in_their_dashes():
+    palette = Palette()
+    slots = [palette.slot(str(i), "m") for i in range(2 * len(SERIES))]
+    assert slots == list(range(2 * len(SERIES)))
+    assert marker(0) == marker(len(SERIES))
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("step", range(21))
+def test_numbers_on_the_colour_ramp_are_readable(step):
+    assert contrast(ramp(step / 20), on_ramp(step / 20)) >= 4.0
