@@ -14,6 +14,7 @@ from secateur.structure.graph.op import RULES, Op
 from secateur.structure.graph.proof import compare
 from secateur.structure.graph.solver import Limits
 from tests.structure.graph.choices import half
+from tests.structure.graph.zoo import hf_text
 from tests.structure.graph.zoo.table import make
 
 
@@ -248,6 +249,23 @@ def test_no_weights_are_needed() -> None:
         net = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 2))
         traced = trace(net, (torch.zeros(2, 3),))
     assert [(a.name, a.units, a.parameters) for a in traced.axes] == [("0", 8, 6)]
+
+
+def test_the_work_grows_with_the_layers() -> None:
+    """Counted in steps of the analysis, on the meta device: twice the layers cost at most twice the steps."""
+    import transformers
+
+    steps = []
+    for layers in (2, 4, 8):
+        config = transformers.LlamaConfig(**(hf_text.GROUPED | {"num_hidden_layers": layers}))
+        with torch.device("meta"):
+            model = transformers.LlamaForCausalLM(config)
+            traced = trace(
+                model, (), {"input_ids": torch.zeros(2, 8, dtype=torch.long)}, dynamic=False
+            )
+        assert all(t.is_meta for t in model.parameters())
+        steps.append(traced.inference.solver.steps)
+    assert steps[2] - steps[1] <= 2.1 * (steps[1] - steps[0])
 
 
 def test_positions_of_a_fused_dimension() -> None:

@@ -3,6 +3,7 @@
 from secateur.structure.graph.axes import Axis
 from secateur.structure.graph.errors import ProofError, TraceError
 from secateur.structure.graph.op import rule
+from secateur.structure.graph.remove import Removal, remove
 from secateur.structure.graph.trace import Trace, trace
 
-__all__ = ["Axis", "ProofError", "Trace", "TraceError", "rule", "trace"]
+__all__ = ["Axis", "ProofError", "Removal", "Trace", "TraceError", "remove", "rule", "trace"]

@@ -50,7 +50,7 @@ def capture(
     put back afterwards.
     """
     args, kwargs = tuple(args), dict(kwargs or {})
-    with _as_traced(model):
+    with as_traced(model):
         program, free = _export(model, args, kwargs, dynamic)
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
@@ -129,7 +129,7 @@ def _free_first(value: Any, batch: int) -> Any:
 
 
 @contextmanager
-def _as_traced(model: nn.Module) -> Iterator[None]:
+def as_traced(model: nn.Module) -> Iterator[None]:
     """Evaluation mode and no key-value cache, for the time of the tracing."""
     training = {module: module.training for module in model.modules()}
     configs = [c for c in _configs(model) if getattr(c, "use_cache", None)]

@@ -59,7 +59,7 @@ def rebuild(
     graph, nodes = _copy_graph(found.captured.module.graph)
     if kept is not None:
         for patch in found.patches:
-            _apply(patch, nodes[patch.node], kept)
+            apply_patch(patch, nodes[patch.node], kept)
         if preserve:
             keep_old_counts(found, nodes, kept)
     if change is not None:
@@ -83,7 +83,7 @@ def _copy_graph(source: fx.Graph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
     return graph, nodes
 
 
-def _apply(patch: Patch, node: fx.Node, kept: Kept) -> None:
+def apply_patch(patch: Patch, node: fx.Node, kept: Kept) -> None:
     new = [kept_size(term, kept) for term in patch.terms]
     old = [size_of(term) for term in patch.terms]
     if patch.kind == "sections":

@@ -56,12 +56,19 @@ def _inline(module: fx.GraphModule, region: fx.Node) -> None:
 def _enter(graph: fx.Graph, region: fx.Node, at: int) -> Any:
     """Nodes that keep what the region meant; returns what adds the closing node."""
     if at == 1:
-        graph.call_function(torch._C._set_grad_enabled, (region.args[0],))
-        return lambda: graph.call_function(torch._C._set_grad_enabled, (not region.args[0],))
+        _call(graph, region, torch._C._set_grad_enabled, (region.args[0],))
+        return lambda: _call(graph, region, torch._C._set_grad_enabled, (not region.args[0],))
     if region.args[2] is False:
         return lambda: None  # autocast switched off changes nothing outside an autocast
-    mode = graph.call_function(torch.amp.autocast_mode._enter_autocast, region.args[:4])
-    return lambda: graph.call_function(torch.amp.autocast_mode._exit_autocast, (mode,))
+    mode = _call(graph, region, torch.amp.autocast_mode._enter_autocast, region.args[:4])
+    return lambda: _call(graph, region, torch.amp.autocast_mode._exit_autocast, (mode,))
+
+
+def _call(graph: fx.Graph, region: fx.Node, function: Any, args: tuple[Any, ...]) -> fx.Node:
+    """A call that belongs to the same module as the region."""
+    node = graph.call_function(function, args)
+    node.meta = {k: v for k, v in region.meta.items() if k != "val"}
+    return node
 
 
 def _copy(

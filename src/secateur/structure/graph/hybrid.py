@@ -1,0 +1,96 @@
+"""Level C: modules whose constants no attribute explains become graph modules, the rest stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+from torch.export.unflatten import InterpreterModule
+
+from secateur.structure.graph.capture import as_traced
+from secateur.structure.graph.edit import apply_patch, cut_tensor
+from secateur.structure.graph.graphnet import switch_training
+from secateur.structure.graph.infer import Inference
+from secateur.structure.graph.inline import REGIONS, normalise
+from secateur.structure.graph.op import base_name
+from secateur.structure.graph.positions import Kept
+from secateur.structure.graph.standard import REPAIRS
+
+
+class GraphPart(InterpreterModule):
+    """A submodule as a graph; `train` and `eval` switch its dropouts and batch norms."""
+
+    def train(self, mode: bool = True) -> GraphPart:
+        """Switch this graph and those inside it."""
+        super().train(mode)
+        switch_training(self.graph, mode)
+        inner = getattr(self, "graph_module", None)
+        if isinstance(inner, fx.GraphModule):
+            inner.recompile()
+        return self
+
+
+def owners_to_replace(model: nn.Module, names: Sequence[str]) -> list[str]:
+    """Modules to replace: those of the project's own kind, without any inside another."""
+    standard = tuple(REPAIRS)
+    own = {n for n in names if n and not isinstance(model.get_submodule(n), standard)}
+    own |= {n for n in names if n and isinstance(model.get_submodule(n), nn.MultiheadAttention)}
+    return sorted(n for n in own if not any(n.startswith(f"{other}.") for other in own))
+
+
+def graph_modules(
+    model: nn.Module,
+    found: Inference,
+    kept: Kept,
+    owners: Sequence[str],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> dict[str, nn.Module]:
+    """Each named submodule as a graph with its constants patched."""
+    with as_traced(model):
+        program = torch.export.export(
+            model,
+            tuple(args),
+            dict(kwargs),
+            strict=False,
+            preserve_module_call_signature=tuple(owners),
+        )
+    if any(getattr(n.target, "__name__", "") in REGIONS for n in _calls(program.graph)):
+        raise RuntimeError("a part of the network with autocast or no_grad regions stays whole")
+    normalise(program.graph_module)
+    _patch(program, found, kept)
+    _cut(program, found, kept)
+    whole = torch.export.unflatten(program)
+    return {name: _trainable(whole.get_submodule(name)) for name in owners}
+
+
+def _patch(program: ExportedProgram, found: Inference, kept: Kept) -> None:
+    """Apply the patches to a second capture of the same network, call by call."""
+    first, second = _calls(found.captured.module.graph), _calls(program.graph)
+    if [base_name(n) for n in first] != [base_name(n) for n in second]:
+        raise RuntimeError("the second capture differs from the first")
+    twin = dict(zip(first, second, strict=True))
+    for patch in found.patches:
+        apply_patch(replace(patch, node=twin[patch.node]), twin[patch.node], kept)
+
+
+def _calls(graph: fx.Graph) -> list[fx.Node]:
+    return [n for n in graph.nodes if n.op == "call_function"]
+
+
+def _cut(program: ExportedProgram, found: Inference, kept: Kept) -> None:
+    for held in (program.state_dict, program.constants):
+        for name, tensor in list(held.items()):
+            if name in found.terms and isinstance(tensor, Tensor):
+                held[name] = cut_tensor(tensor, found.terms[name], kept)
+
+
+def _trainable(part: nn.Module) -> nn.Module:
+    for module in part.modules():
+        if isinstance(module, InterpreterModule):
+            module.__class__ = GraphPart
+    return part

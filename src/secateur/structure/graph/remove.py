@@ -1,0 +1,257 @@
+"""`remove`: a network without the units that go, as ordinary a module as its code permits.
+
+Four levels are tried in order, and one is taken only when it computes what the edited graph computes:
+
+    A  tensors sliced, attributes of standard layers repaired
+    B  and attributes of the network's own modules, inferred from the constants of the graph
+    C  and the modules whose constants no attribute explains replaced by graph modules
+    D  the whole edited graph
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from secateur.structure.graph.attributes import (
+    Attributes,
+    Change,
+    apply_attributes,
+    infer_attributes,
+)
+from secateur.structure.graph.axes import Axis
+from secateur.structure.graph.capture import EXPORT_FAILURES, as_traced
+from secateur.structure.graph.edit import rebuild, sliced
+from secateur.structure.graph.errors import ProofError, TraceError
+from secateur.structure.graph.graphnet import as_module
+from secateur.structure.graph.hybrid import graph_modules, owners_to_replace
+from secateur.structure.graph.infer import Inference
+from secateur.structure.graph.positions import Kept
+from secateur.structure.graph.proof import Proof, compare, difference, floats, randomised
+from secateur.structure.graph.standard import repair, slice_tensors
+from secateur.structure.graph.trace import Trace
+
+Plan = Mapping[Axis, Sequence[int]]
+"""Axis -> units that stay, by number."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What was delivered.
+
+    Attributes:
+        module: the smaller network.
+        level: `A`, `B`, `C` or `D`.
+        changes: attributes set beyond those of standard layers.
+        replaced: modules that became graph modules.
+        proof: how far the smaller graph is from the masked one.
+        error: how far the delivered module is from the smaller graph.
+        failed: level -> why it was not taken.
+    """
+
+    module: nn.Module
+    level: str
+    changes: tuple[Change, ...]
+    replaced: tuple[str, ...]
+    proof: Proof
+    error: float
+    failed: Mapping[str, str]
+
+
+def kept_units(plan: Plan) -> Kept:
+    """The plan as sorted unit numbers by axis variable; refuses what no axis can lose."""
+    kept = {}
+    for axis, units in plan.items():
+        chosen = np.unique(np.asarray(units, dtype=np.int64))
+        if len(chosen) == 0 or chosen[0] < 0 or chosen[-1] >= axis.units:
+            raise TraceError(
+                f"axis '{axis.name}' keeps 1 to {axis.units} units numbered from 0, given {units}"
+            )
+        kept[axis.var] = chosen
+    return kept
+
+
+def remove(
+    traced: Trace,
+    model: nn.Module,
+    plan: Plan,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    levels: str = "ABCD",
+    preserve_norms: bool = False,
+    tolerance: float = 1e-4,
+) -> Removal:
+    """A copy of `model` without the units that the plan does not keep; `model` itself is left alone.
+
+    The masked and the smaller network are compared first (on exact axes they must agree), then the delivered
+    module with the smaller graph. With `preserve_norms`, normalisations keep dividing by the old count, which
+    only the graph can say, so that level D is delivered.
+    """
+    kwargs = dict(kwargs or {})
+    kept = kept_units(plan)
+    proof = prove(traced, plan, args, kwargs, preserve_norms)
+    found = traced.inference
+    tensors = sliced(found, kept)
+    small = rebuild(found, tensors, kept, preserve_norms)
+    values = sliced(found, kept, randomised(found))
+    wanted = _outputs(small, values, args, kwargs)
+    failed: dict[str, str] = {}
+    for level in "D" if preserve_norms else levels:
+        for made in BUILDERS[level](model, traced, kept, small, args, kwargs):
+            error = _distance(made, wanted, tensors, values, args, kwargs)
+            if isinstance(made, _Made) and isinstance(error, float) and error <= tolerance:
+                made.module.train(model.training)
+                return Removal(
+                    made.module, level, made.changes, made.replaced, proof, error, failed
+                )
+            failed[level] = error if isinstance(error, str) else f"differs by {error:.1e}"
+    raise ProofError(f"no level delivers the smaller network: {failed}")
+
+
+def prove(
+    traced: Trace,
+    plan: Plan,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    preserve_norms: bool = False,
+) -> Proof:
+    """Compare masked and removed; raises when they differ though every axis of the plan is exact."""
+    kept = kept_units(plan)
+    proof = compare(traced.inference, kept, args, kwargs, preserve=preserve_norms)
+    if not proof.shapes or not proof.finite:
+        raise ProofError(f"the smaller network's output is wrong in shape or not finite: {proof}")
+    exact = all(axis.exact or (preserve_norms and axis.mends) for axis in plan)
+    if exact and not proof.holds():
+        raise ProofError(
+            f"removing is not masking (relative difference {proof.error:.1e}) on exact axes"
+        )
+    return proof
+
+
+@dataclass(frozen=True)
+class _Made:
+    module: nn.Module
+    changes: tuple[Change, ...] = ()
+    replaced: tuple[str, ...] = ()
+
+
+def _outputs(
+    module: nn.Module, values: Mapping[str, Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> list[Tensor]:
+    """The outputs of a module with other values in its parameters and buffers."""
+    held = [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]
+    with torch.no_grad(), as_traced(module):
+        swapped = {name: values[name] for name, _ in held if name in values}
+        return floats(torch.func.functional_call(module, swapped, tuple(args), dict(kwargs)))
+
+
+def _distance(
+    made: _Made | str,
+    wanted: list[Tensor],
+    own: Mapping[str, Tensor],
+    values: Mapping[str, Tensor],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> float | str:
+    """Relative distance of a delivered module from the smaller graph, or why it does not run."""
+    if isinstance(made, str):
+        return made
+    try:
+        got = _outputs(made.module, values, args, kwargs)
+    except EXPORT_FAILURES as error:
+        return _said(error)
+    if wrong := _other_tensors(made.module, own):
+        return f"tensor {wrong} is not the one the graph has"
+    if [t.shape for t in got] != [t.shape for t in wanted]:
+        return "its outputs have other shapes"
+    return difference(got, wanted)
+
+
+def _said(error: Exception) -> str:
+    """An exception on one line."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:200]}"
+
+
+def _other_tensors(module: nn.Module, wanted: Mapping[str, Tensor]) -> str | None:
+    """The first parameter or buffer whose values are not those of the graph."""
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if name in wanted and not tensor.is_meta and not torch.equal(tensor, wanted[name]):
+            return name
+    return None
+
+
+def _eager(
+    model: nn.Module, found: Inference, kept: Kept, own: bool
+) -> tuple[nn.Module, Attributes]:
+    """A copy with sliced tensors; constants of standard layers always, of other modules when `own`."""
+    small = copy.deepcopy(model)
+    attributes = infer_attributes(model, found, kept)
+    chosen = [c for c in attributes.changes if own or c.attribute in ("groups", "num_groups")]
+    slice_tensors(small, model, found, kept)
+    apply_attributes(small, chosen)
+    repair(small)
+    attributes.changes = chosen
+    return small, attributes
+
+
+def _level_a(model: nn.Module, traced: Trace, kept: Kept, *_: Any) -> Iterator[_Made]:
+    small, attributes = _eager(model, traced.inference, kept, own=False)
+    yield _Made(small, tuple(attributes.changes))
+
+
+def _level_b(model: nn.Module, traced: Trace, kept: Kept, *_: Any) -> Iterator[_Made]:
+    small, attributes = _eager(model, traced.inference, kept, own=True)
+    yield _Made(small, tuple(attributes.changes))
+
+
+def _level_c(
+    model: nn.Module,
+    traced: Trace,
+    kept: Kept,
+    _: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> Iterator[_Made | str]:
+    """First the modules with an unexplained constant, beside inferred attributes; then all with constants."""
+    found = traced.inference
+    tried: list[str] = []
+    for own in (True, False):
+        small, attributes = _eager(model, found, kept, own)
+        owners = owners_to_replace(model, attributes.unexplained if own else attributes.owners)
+        if not owners or owners == tried:
+            continue
+        tried = owners
+        try:
+            parts = graph_modules(model, found, kept, owners, args, kwargs)
+        except EXPORT_FAILURES as error:
+            yield _said(error)
+            continue
+        for name, part in parts.items():
+            small.set_submodule(name, part)
+        slice_tensors(small, model, found, kept)
+        yield _Made(small, tuple(attributes.changes), tuple(owners))
+    if not tried:
+        yield "no submodule holds the constants"
+
+
+def _level_d(
+    model: nn.Module, traced: Trace, kept: Kept, small: fx.GraphModule, *_: Any
+) -> Iterator[_Made]:
+    yield _Made(as_module(small))
+
+
+BUILDERS: dict[str, Callable[..., Iterator[_Made | str]]] = {
+    "A": _level_a,
+    "B": _level_b,
+    "C": _level_c,
+    "D": _level_d,
+}
