@@ -103,7 +103,7 @@ def result(
 ) -> dict[str, Any]:
     """A whole `result.json`; several densities are rounds after a dense training."""
     recipe: dict[str, Any] = {
-        "method": fake.method, "criterion": {"name": "magnitude"}, "scope": "model",
+        "name": "recipe", "method": fake.method, "criterion": {"name": "magnitude"}, "scope": "model",
         "schedule": {"name": "one-shot", "density": densities[0] if len(densities) == 1 else None},
     }  # fmt: skip
     config = {

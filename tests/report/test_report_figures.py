@@ -53,6 +53,12 @@ def test_log_scale_runs_either_way():
     assert Log(1, 100, 0, 10).clamp(1e9) == pytest.approx(10)
 
 
+@given(st.floats(1e-3, 1), st.sampled_from([Linear, Log]))
+def test_scales_have_an_inverse(value, kind):
+    scale = kind(1.0, 1e-3, 40, 700)
+    assert scale.inverse(scale(value)) == pytest.approx(value)
+
+
 @given(st.text(alphabet="abcdef.가나", max_size=40), st.floats(20, 200))
 def test_shortened_text_fits(words, width):
     short = shorten(words, width)
@@ -138,6 +144,20 @@ def test_places_on_the_curve_follow_accuracy_and_density(document):
         assert [x for x, _ in places] == sorted(x for x, _ in places)
     lowest = max(lines, key=lambda line: float(line.get("points").split(",")[-1]))
     assert lowest.get("class") == "s5"  # GraSP loses most
+
+
+def test_methods_are_drawn_apart_where_there_are_bars(tmp_path):
+    def places(seeds: tuple[int, ...]) -> set[str]:
+        root = tmp_path / str(len(seeds))
+        pair = [fake.Fake(m, m, 0.1, 0.0, (0.5, 0.1)) for m in ("snip", "grasp")]
+        fake.study(root, (fake.METHODS[0], *pair), seeds=seeds, analyses=False)
+        figure = compose(open_study(root), Words("en")).figures()[0]
+        lines = ET.fromstring(figure.wide).findall(f"{SVG}polyline")
+        return {line.get("points").split(",")[0] for line in lines}
+
+    assert len(places((1,))) == 1
+    first, second = sorted(map(float, places((1, 2))))
+    assert second - first == pytest.approx(3)
 
 
 def test_figures_have_a_name_and_a_description(document):

@@ -125,6 +125,8 @@ def test_what_was_run_is_told(document):
         "200ep",
     ):
         assert fact in text
+    assert "name recipe" not in text
+    assert "2025-01-01 08:00 UTC" in text
     assert "schedule one-shot(density=0.02 | 0.05 | 0.1 | 0.2 | 0.5)" in text
 
 

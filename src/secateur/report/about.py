@@ -13,6 +13,9 @@ from .study import Study
 from .tables import spec
 from .words import Words
 
+LABELS = ("name", "method")
+"""Keys of a recipe that are no axes."""
+
 
 def section(study: Study, words: Words) -> Section:
     """The facts and the table of methods."""
@@ -25,7 +28,7 @@ def section(study: Study, words: Words) -> Section:
         "machine": _each(study, lambda run: _machine(run.machine, words)),
         "versions": _each(study, lambda run: pairs(run.versions, " ")),
         "git": _each(study, lambda run: _git(run.git, words)),
-        "started": min(run.started for run in study.runs),
+        "started": say.moment(min(run.started for run in study.runs)),
         "time": say.duration(total_time(study), words),
     }
     rows = tuple((words(f"about.{key}"), value) for key, value in facts.items() if value)
@@ -137,7 +140,7 @@ def _methods(study: Study, words: Words) -> Table:
 
 def _recipe(recipes: Sequence[Mapping[str, Any]]) -> str:
     """`criterion snip · schedule one-shot(density=0.1 | 0.02)` of all configurations of a series."""
-    axes = dict.fromkeys(axis for recipe in recipes for axis in recipe if axis != "method")
+    axes = dict.fromkeys(axis for recipe in recipes for axis in recipe if axis not in LABELS)
     told = ((axis, [recipe.get(axis) for recipe in recipes]) for axis in axes)
     return " · ".join(f"{axis} {_answers(values)}" for axis, values in told if any(values))
 

@@ -131,7 +131,7 @@ def _runs(study: Study, words: Words) -> Table:
             (
                 run.name,
                 run.label,
-                run.started,
+                say.moment(run.started),
                 say.duration(run.seconds, words),
                 str(run.machine.get("device", say.NONE)),
                 str((run.git or {}).get("commit", say.NONE))[:10],

@@ -108,3 +108,14 @@ def duration(seconds: float, words: Words) -> str:
         return words("unit.minutes", m=whole // 60, s=f"{whole % 60:02d}")
     minutes = round(seconds / 60)
     return words("unit.hours", h=minutes // 60, m=f"{minutes % 60:02d}")
+
+
+def moment(iso: str) -> str:
+    """A time in ISO format, to the minute.
+
+    >>> moment("2025-01-02T08:05:59+00:00")
+    '2025-01-02 08:05 UTC'
+    """
+    day, _, time = iso.partition("T")
+    zone = " UTC" if time.endswith(("+00:00", "Z")) else ""
+    return f"{day} {time[:5]}{zone}".strip()

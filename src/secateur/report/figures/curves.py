@@ -34,8 +34,16 @@ class _Drawing:
         plot = Plot(canvas, frame, *self._axes(frame, limits, title))
         if self.study.baseline is not None:
             plot.level(self.study.baseline.accuracy.mean)
-        for series in self.study.series:
-            _draw_series(plot, series)
+        for series, shift in zip(self.study.series, self._shifts(), strict=True):
+            _draw_series(plot, series, shift)
+
+    def _shifts(self) -> list[float]:
+        """How far, in pixels, each method is drawn beside its place, so that bars do not cover."""
+        count = len(self.study.series)
+        if count == 1 or not several(self.study):
+            return [0.0] * count
+        step = min(3.0, 14 / (count - 1))
+        return [step * (number - (count - 1) / 2) for number in range(count)]
 
     def frame(self, top: float, bottom: float) -> Frame:
         """The frame between two heights of the canvas."""
@@ -90,6 +98,11 @@ def visible(series: Series) -> tuple[CurvePoint, ...]:
     return tuple(point for point in series.curve if point.density.mean > 0)
 
 
+def several(study: Study) -> bool:
+    """Whether any point has more than one seed."""
+    return any(point.accuracy.n > 1 for series in study.series for point in series.curve)
+
+
 def _draw(drawing: _Drawing) -> Canvas:
     limits, zoom = _limits(drawing), _zoom(drawing.study)
     height = 380.0 if drawing.width > 500 else 300.0
@@ -126,18 +139,18 @@ def _zoom(study: Study) -> tuple[float, float] | None:
     return high - ZOOM, min(1.0, high + 0.1 * ZOOM)
 
 
-def _draw_series(plot: Plot, series: Series) -> None:
-    points = visible(series)
-    plot.line([(point.density.mean, point.accuracy.mean) for point in points], series.slot)
-    for point in points:
-        at, summary = point.density.mean, point.accuracy
+def _draw_series(plot: Plot, series: Series, shift: float) -> None:
+    places = [(plot.beside(point.density.mean, shift), point) for point in visible(series)]
+    plot.line([(at, point.accuracy.mean) for at, point in places], series.slot)
+    for at, point in places:
+        summary = point.accuracy
         if summary.n > 1:
             for value in summary.values:
                 plot.dot(at, value, series.slot)
         if summary.low is not None and summary.high is not None:
             plot.bar(at, summary.low, summary.high, series.slot)
-    for point in points:
-        plot.marker(point.density.mean, point.accuracy.mean, series.slot, _tip(series, point))
+    for at, point in places:
+        plot.marker(at, point.accuracy.mean, series.slot, _tip(series, point))
 
 
 def _tip(series: Series, point: CurvePoint) -> str:
@@ -159,8 +172,7 @@ def _said(series: Series, words: Words) -> str:
 
 
 def _caption(study: Study, words: Words) -> str:
-    several = any(point.accuracy.n > 1 for series in study.series for point in series.curve)
-    bars = words("figure.curves.bars" if several else "figure.curves.no_bars")
+    bars = words("figure.curves.bars" if several(study) else "figure.curves.no_bars")
     zoom = " " + words("figure.curves.zoom") if _zoom(study) else ""
     metric = words(f"metric.{study.metric}")
     return words("figure.curves.caption", metric=metric, bars=bars) + zoom

@@ -78,6 +78,10 @@ class Plot:
             canvas.text(top.scale(value), frame.top - 6, label, "muted", anchor="middle")
         canvas.text(frame.right, frame.top - 22, top.title, "muted", anchor="end")
 
+    def beside(self, x: float, pixels: float) -> float:
+        """The value whose place is that many pixels to the right of the place of `x`."""
+        return self.x.scale.inverse(self.x.scale(x) + pixels)
+
     def inside(self, x: float, y: float) -> bool:
         """Whether a point of the data lies within the frame."""
         return (

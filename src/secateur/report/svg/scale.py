@@ -19,6 +19,11 @@ class Linear:
     def __call__(self, value: float) -> float:
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
 
+    def inverse(self, place: float) -> float:
+        """The value at a place."""
+        share = (place - self.start) / (self.stop - self.start)
+        return self.low + share * (self.high - self.low)
+
     def clamp(self, value: float) -> float:
         """The place of the nearest value on the scale."""
         return self(min(max(value, self.low), self.high))
@@ -40,6 +45,11 @@ class Log:
     def __call__(self, value: float) -> float:
         share = math.log(value / self.low) / math.log(self.high / self.low)
         return self.start + share * (self.stop - self.start)
+
+    def inverse(self, place: float) -> float:
+        """The value at a place."""
+        share = (place - self.start) / (self.stop - self.start)
+        return float(self.low * (self.high / self.low) ** share)
 
     def clamp(self, value: float) -> float:
         """The place of the nearest value on the scale."""

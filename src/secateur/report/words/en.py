@@ -72,7 +72,7 @@ ENGLISH: dict[str, str] = {
     "about.training.none": "none: a trained network was pruned",
     "about.seeds": "Seeds",
     "about.machine": "Machine",
-    "about.threads": "{n} threads",
+    "about.threads": "threads: {n}",
     "about.versions": "Versions",
     "about.git": "Commit",
     "about.dirty": "with uncommitted changes",
@@ -127,7 +127,10 @@ ENGLISH: dict[str, str] = {
         "Mean {metric} accuracy over seeds; the horizontal axis is logarithmic in density. {bars} "
         "Small dots are single seeds. The grey line is the dense network."
     ),
-    "figure.curves.bars": "Bars: 95 % confidence interval of the mean (Student t), cut at the frame.",
+    "figure.curves.bars": (
+        "Bars: 95 % confidence interval of the mean (Student t), cut at the frame; methods are drawn "
+        "a little apart."
+    ),
     "figure.curves.no_bars": "One seed each, hence no error bars.",
     "figure.curves.zoom": "The lower panel enlarges the top of the upper one.",
     "figure.curves.alt": "Line chart of accuracy against sparsity. {series}",

@@ -124,7 +124,10 @@ KOREAN: dict[str, str] = {
         "시드 평균 {metric} 정확도. 가로축은 밀도의 로그 눈금이다. {bars} 작은 점은 개별 시드, "
         "회색 선은 조밀한 네트워크이다."
     ),
-    "figure.curves.bars": "막대: 평균의 95 % 신뢰구간(스튜던트 t), 그림틀에서 잘림.",
+    "figure.curves.bars": (
+        "막대: 평균의 95 % 신뢰구간(스튜던트 t), 그림틀에서 잘림. 겹치지 않도록 방법마다 조금씩 옆으로 "
+        "옮겨 그렸다."
+    ),
     "figure.curves.no_bars": "시드가 하나씩이라 오차 막대가 없다.",
     "figure.curves.zoom": "아래 그림은 위 그림의 윗부분을 확대한 것이다.",
     "figure.curves.alt": "희소도에 따른 정확도의 꺾은선 그래프. {series}",
