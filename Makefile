@@ -19,8 +19,8 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 lint: $(STAMP)  ## format and lint, without changing anything
-	$(PY) -m ruff format --check src tests benchmarks
-	$(PY) -m ruff check src tests benchmarks
+	$(PY) -m ruff format --check src tests benchmarks tools
+	$(PY) -m ruff check src tests benchmarks tools
 
 types: $(STAMP)  ## type check
 	$(PY) -m mypy
@@ -37,8 +37,8 @@ demo: $(STAMP)  ## the main job on embedded data, in minutes
 demo-cifar: $(STAMP)  ## prune the trained ResNet-20 on real CIFAR-10
 	$(PY) -m secateur run experiments/demo-cifar.yaml --out runs/demo-cifar --report
 
-docs: $(STAMP)  ## regenerate docs/methods.md from the cards
-	$(PY) -m secateur methods --markdown > docs/methods.md
+docs: $(STAMP)  ## regenerate docs/methods.md and the README table from the cards
+	$(PY) tools/docs.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -30,6 +30,8 @@ def entry(words: Sequence[str] | None = None) -> None:
 def call(words: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     logging.basicConfig(format="secateur: %(message)s", level=logging.WARNING)
+    for library in ("huggingface_hub", "datasets"):  # their retries would bury the one line
+        logging.getLogger(library).setLevel(logging.ERROR)
     try:
         code = app(args=None if words is None else list(words), standalone_mode=False)
     except SecateurError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from ..experiments.config import Experiment, load_experiment
 from ..experiments.runner import Runner
@@ -82,7 +83,7 @@ def _carry_out(runner: Runner, report: bool, lang: str) -> None:
     runner.analyse(print)
     from ..report import terminal_table
 
-    terminal_table(runner.root)
+    Console().print(terminal_table(runner.root, lang=lang))
     if report:
         from ..report import write
 

@@ -59,6 +59,8 @@ class Data(Plain):
         validation: share of the training images held out.
         fraction: share of the training images used (`--scale` shrinks it).
         augment: random crops and flips while training.
+        size: resize all images to size x size.
+        image, label, config: columns and configuration, where the data set leaves a choice.
         mean, std: normalisation per channel; taken from the data where None.
         flip: whether augmentation mirrors images (digits must not be mirrored).
     """
@@ -68,6 +70,10 @@ class Data(Plain):
     fraction: float = Field(default=1.0, gt=0, le=1)
     augment: bool = True
     flip: bool = True
+    size: int | None = None
+    image: str | None = None
+    label: str | None = None
+    config: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 

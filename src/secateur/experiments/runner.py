@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..artifact import read_bytes, write_bytes
+from ..artifact import read_bytes, save_sparse, write_bytes
 from ..core.errors import PlanError, StorageError
 from ..engine.execute import Outcome, execute
 from ..engine.run import Run
@@ -62,9 +62,17 @@ class Runner:
 
     def run(self, listen: Listener) -> None:
         """Every run that is not finished; another process' runs are left to it."""
+        self._try()
         self._define()
         for planned in self.planned:
             self._one(planned, listen)
+
+    def _try(self) -> None:
+        """Build everything once, so that a mistake is found before anything is written."""
+        distinct = {p.config.dense_digest: p for p in self.planned if self.result(p) is None}
+        for planned in distinct.values():
+            model, setting = self.workshop.make(planned.config, planned.seed)
+            Run(planned.config.build_recipe(), model, setting)
 
     def _define(self) -> None:
         """Write down what is done here, or check that it is the same."""
@@ -135,6 +143,8 @@ class Runner:
     def _finish(self, planned: Planned, folder: Path, outcome: Outcome, started: str) -> None:
         lines = "\n".join(json.dumps(row) for row in outcome.log)
         write_bytes(folder / "log.jsonl", lines.encode())
+        state, masks = outcome.model.state_dict(), outcome.masks
+        save_sparse(folder / "model.safetensors", state, masks)
         result = self._result(planned, outcome, started)
         write_bytes(
             folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False).encode()

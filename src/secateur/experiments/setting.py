@@ -111,7 +111,13 @@ def pick_device(name: str) -> torch.device:
 @lru_cache(maxsize=2)
 def load_data(config: Data) -> DataSet:
     """The data set of a configuration, with its normalisation."""
-    data = load(config.source)
+    data = load(
+        config.source,
+        size=config.size,
+        image=config.image,
+        label=config.label,
+        config=config.config,
+    )
     if (config.mean is None) != (config.std is None):
         raise PlanError("give both mean and std of the normalisation, or neither")
     if config.mean is not None and config.std is not None:

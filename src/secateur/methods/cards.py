@@ -18,21 +18,18 @@ Every method is a recipe: one answer on each axis. This page is generated from t
 
 def markdown() -> str:
     """The whole catalogue: a table of contents, then one section per method."""
-    parts = [_HEAD, table(), ""]
+    parts = [_HEAD, table(page=""), ""]
     for family, methods in _by_family():
         parts.append(f"## {family.capitalize()}\n")
         parts += [_section(m) for m in methods]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def table() -> str:
-    """The methods as a Markdown table, as the README shows it."""
+def table(page: str = "docs/methods.md") -> str:
+    """The methods as a Markdown table whose links go to `page`."""
     rows = ["| method | what it does | paper |", "|---|---|---|"]
     for _, methods in _by_family():
-        rows += [
-            f"| [`{m.name}`](docs/methods.md#{m.name}) | {m.summary} | {_source(m)} |"
-            for m in methods
-        ]
+        rows += [f"| [`{m.name}`]({page}#{m.name}) | {m.summary} | {_source(m)} |" for m in methods]
     return "\n".join(rows)
 
 
@@ -67,7 +64,7 @@ def axes(recipe: Recipe) -> str:
     named = [
         (axis, getattr(recipe, axis)) for axis in type(recipe).model_fields if axis != "method"
     ]
-    return " · ".join(f"{axis} `{answer}`" for axis, answer in named if answer is not None)
+    return " · ".join(f"{axis} `{answer}`" for axis, answer in named if answer)
 
 
 def needs(recipe: Recipe) -> str:

@@ -1,0 +1,105 @@
+"""Every command and every block of the README is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+OWN_NETWORK = """
+from torch import nn
+
+def build(num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(32), nn.ReLU(), nn.Linear(32, num_classes))
+"""
+OWN_NETWORK = OWN_NETWORK.replace("nn.LazyLinear(32)", "nn.Linear(64, 32)")
+
+SMALL_STUDY = """
+schema: 1
+name: {name}
+network: {{spec: lenet-300-100}}
+data: {{source: digits, flip: false}}
+training: {{preset: short, length: 1ep}}
+scoring: {{samples: 64}}
+seeds: [0]
+runs:
+  - {{method: dense}}
+  - {{method: magnitude, grid: {{sparsity: [0.5, 0.9]}}}}
+"""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [line.partition("#")[0].strip() for line in lines if line.startswith("secateur ")]
+
+
+def test_the_python_blocks_run_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    from secateur.core.axes import Criterion
+
+    namespace: dict[str, object] = {}
+    try:
+        for number, block in enumerate(blocks("python")):
+            exec(compile(block, f"README block {number}", "exec"), namespace)
+    finally:  # the example criterion must not reach tests over the registry
+        Criterion.registry._entries.pop("magnitude-times-gradient-squared", None)
+    printed = capsys.readouterr().out
+    assert "sparsity 90 %" in printed
+    assert "90.0% removed" in printed
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small stand-ins for the studies, and a user's own network."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "experiments").mkdir()
+    for name in ("demo", "cifar10-report"):
+        (folder / "experiments" / f"{name}.yaml").write_text(SMALL_STUDY.format(name=name))
+    (folder / "yourpackage").mkdir()
+    (folder / "yourpackage" / "__init__.py").touch()
+    (folder / "yourpackage" / "nets.py").write_text(OWN_NETWORK)
+    return folder
+
+
+def test_the_command_line_tour_runs_in_order(workplace: Path) -> None:
+    """One test, because later commands look at what earlier ones made."""
+    found = commands()
+    assert len(found) >= 8
+    for line in found:
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(line)],
+            cwd=workplace,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("target", re.findall(r"^make ([a-z-]+)", TEXT, re.MULTILINE))
+def test_make_knows_every_target_that_is_named(target: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda p: p.name
+)
+def test_every_study_in_the_repository_is_valid(path: Path) -> None:
+    from secateur.experiments.config import load_experiment
+
+    study = load_experiment(path)
+    assert len({(p.config.digest, p.seed) for p in study.planned(0.1)}) == len(study.planned(0.1))
