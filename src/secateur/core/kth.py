@@ -26,15 +26,19 @@ def kth_rows(score: Tensor, k: Tensor) -> Tensor:
     """
     rank = score.shape[1] - k  # position in ascending order
     low, high = int(rank.min()), int(rank.max())
-    if score.device.type == "cpu":
-        return _on_cpu(score, rank, low, high)
+    way = _by_numpy if score.device.type == "cpu" else _by_torch
+    return way(score, rank, low, high)
+
+
+def _by_torch(score: Tensor, rank: Tensor, low: int, high: int) -> Tensor:
+    """A selection where every row wants the same rank, a full sort of each row otherwise."""
     if low == high:
         return score.kthvalue(low + 1, dim=1, keepdim=True).values
     return score.sort(dim=1).values.gather(1, rank[:, None])
 
 
-def _on_cpu(score: Tensor, rank: Tensor, low: int, high: int) -> Tensor:
-    """Quickselect where every row wants the same rank, a full sort of each row otherwise."""
+def _by_numpy(score: Tensor, rank: Tensor, low: int, high: int) -> Tensor:
+    """The same on a copy, which numpy reorders in place."""
     known = score.dtype in (torch.float32, torch.float64)  # numpy has no bfloat16
     dtype = score.dtype if known else torch.float32
     fresh = score.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)

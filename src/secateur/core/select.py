@@ -86,8 +86,7 @@ def keep_rows(score: Tensor, k: Tensor) -> Tensor:
     if not score.numel():
         return torch.zeros_like(score, dtype=torch.bool)
     threshold = kth_rows(score, k.clamp(min=1))  # [G, 1]
-    chosen = score >= threshold
-    chosen &= (k > 0)[:, None]
+    chosen = score >= threshold  # at least k; where k is 0, the ties at the largest, all dropped
     _drop_ties(score, threshold, chosen, count_rows(chosen) - k)
     return chosen
 
