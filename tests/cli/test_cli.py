@@ -60,8 +60,18 @@ def study(tmp_path: Path, old: str = "", new: str = "") -> str:
         (["prune", "resnet8", "--method", "snip", "--sparsity", "1.5", "--out", "OUT"], "[0, 1)"),
         (["prune", "resnet8", "--method", "snip", "--sparsity", "x", "--out", "OUT"], "--sparsity"),
         (
-            ["prune", "resnet8", "--method", "snip", "--sparsity", "0.5", "--density", "0.5"]
-            + ["--out", "OUT"],
+            [
+                "prune",
+                "resnet8",
+                "--method",
+                "snip",
+                "--sparsity",
+                "0.5",
+                "--density",
+                "0.5",
+                "--out",
+                "OUT",
+            ],
             "exactly one",
         ),
         (

@@ -108,5 +108,3 @@ def test_a_killed_run_ends_bit_identically(
     assert points == whole
     assert after.keys() == weights.keys()
     assert all(after[name].equal(weights[name]) for name in weights)
-    finish(study, tmp_path / "killed")  # a finished run is skipped, not repeated
-    assert outcome(tmp_path / "killed")[0] == whole

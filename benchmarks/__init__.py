@@ -1,0 +1,1 @@
+"""Benchmarks: ratios against what one would run instead, in paired interleaved runs."""
