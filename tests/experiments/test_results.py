@@ -137,6 +137,22 @@ def test_seeds_that_were_planned_and_not_begun_are_unfinished(tmp_path):
     ]
 
 
+def test_runs_of_the_definition_that_were_never_begun_are_unfinished(tmp_path):
+    study = {
+        "name": "study", "network": {"spec": "resnet8"}, "data": {"source": "digits"},
+        "seeds": [1, 2], "runs": [{"method": "magnitude", "label": "M", "options": {"sparsity": 0.5}}],
+    }  # fmt: skip
+    plan = {"schema": 1, "scale": 1.0, "study": study}
+    (tmp_path / "experiment.json").write_text(json.dumps(plan))
+    left = load_results(tmp_path).unfinished
+    assert [(run.label, run.seed, run.started) for run in left] == [
+        ("M", 1, False),
+        ("M", 2, False),
+    ]
+    save(tmp_path, plain(seed=2, digest=left[1].digest, seeds=[]))
+    assert [run.seed for run in load_results(tmp_path).unfinished] == [1]
+
+
 def test_a_run_that_was_begun_is_unfinished(tmp_path):
     save(tmp_path, plain())
     (tmp_path / "aaaa" / "5").mkdir(parents=True)

@@ -84,8 +84,9 @@ def test_slots_are_unique_and_follow_the_method():
 def test_methods_with_a_colour_of_their_own_get_it_whatever_comes_before():
     palette = Palette()
     palette.reserve([("A", "mine"), ("B", "snip"), ("C", "snip")])
+    others = [palette.slot(f"other {i}", "mine") for i in range(8)]
     assert palette.slot("B", "snip") == Palette().slot("x", "snip")
-    assert len({palette.slot(label, "snip") for label in "ABC"}) == 3
+    assert len({*others, palette.slot("B", "snip"), palette.slot("C", "snip")}) == 10
 
 
 def test_more_series_than_colours_differ_in_their_dashes():

@@ -177,6 +177,15 @@ def test_terminal_table(tiny_root):
     assert max(map(len, text.splitlines())) <= 100
 
 
+@pytest.mark.parametrize("width", [72, 80, 120])
+def test_numbers_are_not_broken_in_a_narrow_terminal(root, width):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(report.terminal_table(root))
+    table = console.file.getvalue().partition("!")[0]
+    assert len(re.findall(r"\d ± \d", table)) >= 18  # one accuracy in every row
+    assert not re.search(r"\d ± *$", table, re.MULTILINE)
+
+
 def test_terminal_table_speaks_korean(tiny_root):
     console = Console(file=io.StringIO(), width=120)
     console.print(report.terminal_table(tiny_root, lang="ko"))
