@@ -217,3 +217,27 @@ def test_the_weights_of_a_run_can_be_loaded_again(tmp_path: Path) -> None:
     (result,) = tmp_path.rglob("result.json")
     last = json.loads(result.read_text())["points"][-1]
     assert sum(int((p != 0).sum()) for p in model.parameters()) == last["nonzero"]
+
+
+@pytest.mark.parametrize("content", ["{}", "my own notes", "[1, 2]"])
+def test_a_users_file_is_never_overwritten(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "mine"
+    root.mkdir()
+    (root / "experiment.json").write_text(content)
+    said = error(["run", study(tmp_path), "--out", str(root)], capsys)
+    assert "experiment.json" in said
+    assert (root / "experiment.json").read_text() == content
+    assert len(list(root.iterdir())) == 1
+
+
+def test_a_recipe_written_out_runs_like_a_method(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = """{method: mine, recipe: {structure: weights, criterion: {name: lamp, inner: magnitude},
+      scope: tensor, allocator: {name: given, densities: {"fc1.*": 0.1}},
+      schedule: {name: one-shot, density: 0.2}}}"""
+    path = study(tmp_path, "{method: dense, label: Dense}", own)
+    assert call(["plan", path]) == 0
+    assert "given" in capsys.readouterr().out

@@ -130,7 +130,7 @@ def test_two_to_four_keeps_two_of_every_four_inputs() -> None:
 
 
 def test_set_and_rigl_differ_in_one_field() -> None:
-    set_, rigl = sc.recipe("set", every="2it"), sc.recipe("rigl", every="2it")
+    set_, rigl = sc.recipe("set"), sc.recipe("rigl")
     fields = type(rigl).model_fields
     different = [f for f in fields if getattr(set_, f) != getattr(rigl, f)]
     assert different == ["grow", "method"]
@@ -161,7 +161,8 @@ def test_distillation_learns_from_the_dense_network() -> None:
         data=data(),
         val=data(),
         training=sc.Training(**{**training().model_dump(exclude_defaults=True), "distil": distil}),
-        rounds=2, fine_tune="1ep",
+        rounds=2,
+        fine_tune="1ep",
     )
     weights = [r.model.state_dict()["9.weight"] for r in (plain, taught)]
     assert not torch.equal(*weights)

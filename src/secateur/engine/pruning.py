@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import torch
@@ -19,6 +20,8 @@ from .step import step
 from .store import Saved
 from .view import ModelView, Stats
 
+log = logging.getLogger(__name__)
+
 
 def prune(run: Run, op: Prune) -> None:
     """Score, select and mask: one update."""
@@ -28,10 +31,10 @@ def prune(run: Run, op: Prune) -> None:
     run.masks = step(run.recipe, view, op.update, first=op.first)
     if run.recipe.revive:
         _revive(run, before)
-    if run.setting.on_collapse == "error":
-        _refuse_collapse(run, op)
+    collapsed = _collapsed(run, op)
     run.mask_weights()
-    run.tell({"kind": "pruned", "round": op.round, "density": run.density})
+    event = {"kind": "pruned", "round": op.round, "density": run.density}
+    run.tell({**event, "collapsed": collapsed})
 
 
 def _statistics(run: Run) -> Stats:
@@ -75,14 +78,19 @@ def _initial(run: Run) -> Mapping[str, Tensor]:
     return saved.tensors
 
 
-def _refuse_collapse(run: Run, op: Prune) -> None:
+def _collapsed(run: Run, op: Prune) -> list[str]:
+    """Layers that the new masks cut off, by name; refused where the setting says so."""
     health = health_of(run.model, run.setting.example, run.elements())
-    if health.collapsed:
-        names = ", ".join((health.empty + health.unreachable)[:5])
+    layers = list(dict.fromkeys(health.empty + health.unreachable))
+    names = ", ".join(layers[:5]) + (f" and {len(layers) - 5} more" if len(layers) > 5 else "")
+    said = f"round {op.round} of method '{run.recipe.method}' collapses {names}"
+    if layers and run.setting.on_collapse == "error":
         raise CollapseError(
-            f"round {op.round} of method '{run.recipe.method}' collapses {names}; raise the "
-            "density, set a floor per layer, or allow it with on_collapse='report'"
+            f"{said}; raise the density, set a floor per layer, or allow it with on_collapse='report'"
         )
+    if layers:
+        log.warning("%s (kept: %.4g %%)", said, 100 * run.density)
+    return layers
 
 
 def snapshot(run: Run, op: Snapshot) -> None:

@@ -132,7 +132,8 @@ class Entry(Plain):
     """One line of an experiment's grid: a method, its options, and options to vary.
 
     Attributes:
-        method: catalogue name.
+        method: catalogue name, or a name of your own beside a `recipe`.
+        recipe: a recipe written out, axis by axis, instead of a catalogue method.
         label: what reports call it; made from the method where None.
         options: fixed options of the method.
         grid: option -> values; every combination becomes a run.
@@ -141,9 +142,18 @@ class Entry(Plain):
 
     method: str
     label: str | None = None
+    recipe: dict[str, Any] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
+
+    def build(self, options: dict[str, Any]) -> Recipe:
+        """The recipe for one combination of options."""
+        if self.recipe is None:
+            return recipe(self.method, **options)
+        if options:
+            raise PlanError(f"'{self.method}' has its recipe written out; options would be ignored")
+        return Recipe.from_plain({**self.recipe, "method": self.method})
 
 
 class Experiment(Plain):
@@ -197,7 +207,7 @@ class Experiment(Plain):
             training = scaled({**self.training, **entry.training}, scale)
         if scale < 1:
             data = data.model_copy(update={"fraction": data.fraction * max(scale, 0.02)})
-        made = scale_times(recipe(entry.method, **options), scale)
+        made = scale_times(entry.build(options), scale)
         return RunConfig(
             network=self.network,
             data=data,
@@ -261,5 +271,5 @@ def load_experiment(path: str | Path) -> Experiment:
     experiment = Experiment(**plain)
     for entry in experiment.runs:
         for options in combinations(entry):
-            recipe(entry.method, **options)  # a wrong option is found before anything runs
+            entry.build(options)  # a wrong option is found before anything runs
     return experiment

@@ -55,9 +55,7 @@ class Runner:
             raise StorageError(
                 f"'{root}' holds no study ({DEFINITION} is missing); use `secateur run`"
             )
-        plain = json.loads(read_bytes(path))
-        if plain["schema"] > SCHEMA:
-            raise StorageError(f"'{root}' was written by a newer version; upgrade secateur")
+        plain = _definition(path)
         return cls(root, Experiment(**plain["study"]), scale=plain["scale"], device=device)
 
     def run(self, listen: Listener) -> None:
@@ -83,16 +81,11 @@ class Runner:
         }
         path = self.root / DEFINITION
         if path.exists():
-            self._check_same(json.loads(read_bytes(path)))
+            self._check_same(_definition(path))
         with held(self.root):
             write_bytes(path, json.dumps(plain, indent=1, ensure_ascii=False).encode())
 
     def _check_same(self, there: dict[str, Any]) -> None:
-        if there.get("schema", SCHEMA) > SCHEMA:
-            raise StorageError(
-                f"'{self.root}' was written by a newer version (schema {there['schema']}); "
-                "upgrade secateur or choose another folder"
-            )
         name = there["study"]["name"]
         if name != self.study.name:
             raise PlanError(
@@ -179,3 +172,21 @@ class Runner:
                 plain = analyse(name, options, self)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_bytes(path, json.dumps(plain, indent=1, ensure_ascii=False).encode())
+
+
+def _definition(path: Path) -> dict[str, Any]:
+    """The study a results folder was made for; a file of anything else is left alone."""
+    try:
+        plain = json.loads(read_bytes(path))
+    except ValueError as error:
+        raise StorageError(
+            f"'{path}' is damaged or not ours: {error}; choose another --out"
+        ) from error
+    if not isinstance(plain, dict) or not {"schema", "study"} <= plain.keys():
+        raise StorageError(f"'{path}' was not written by secateur; choose another --out")
+    if plain["schema"] > SCHEMA:
+        raise StorageError(
+            f"'{path}' was written by a newer version (schema {plain['schema']}); "
+            "upgrade secateur or choose another --out"
+        )
+    return plain

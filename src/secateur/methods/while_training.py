@@ -67,7 +67,7 @@ def _regrowing(
 )
 def set_(
     density: float = 0.1,
-    every: str = "1ep",
+    every: str = "100it",
     end: str = "75%",
     drop: float = 0.3,
     classifier: bool = False,
@@ -75,7 +75,8 @@ def set_(
     """Sparse training: drop the smallest weights, grow as many at random places.
 
     The same recipe as RigL but for one field, `grow`. The paper drops the weights closest to zero
-    on either side after every epoch at a constant share; the share here anneals as RigL's does.
+    on either side, after every epoch (`every="1ep"`) and at a constant share; the share here
+    anneals as RigL's does.
     """
     return _regrowing(Random(), density, every, end, drop, classifier)
 
