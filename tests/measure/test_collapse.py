@@ -229,7 +229,7 @@ def test_queries_and_keys_only_weigh_the_values(fused):
     net, masks = attention_masks(fused, q=True, k=True, v=False)
     assert check(net, example, masks).severed
     net, masks = attention_masks(fused, q=True, k=True, v=True)
-    assert not check(net, example, masks).collapsed
+    assert all(bool(m.all()) for m in on_path(net, example, masks).values())
 
 
 def test_a_transformer_with_tokens_of_its_own():
@@ -286,6 +286,21 @@ def test_exact_at_any_depth(depth):
     assert [int(m.sum()) for m in alive.values()] == [1] * depth
 
 
+def test_values_of_deep_networks_do_not_overflow_into_products():
+    class Deep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.deep = nn.Sequential(*[nn.Linear(16, 16, bias=False) for _ in range(60)])
+            self.u = nn.Linear(16, 16, bias=False)
+
+        def forward(self, x):
+            return self.deep(x) * self.u(x)
+
+    net = Deep()
+    assert check(net, torch.zeros(1, 16), cut(net, u=torch.tensor(False))).severed
+    assert not check(net, torch.zeros(1, 16), keep_all(net)).collapsed
+
+
 def test_a_layer_that_even_the_dense_network_does_not_use_is_not_reported():
     class Spare(Dense):
         def __init__(self):
@@ -299,11 +314,15 @@ def test_a_layer_that_even_the_dense_network_does_not_use_is_not_reported():
 
 
 def pools():
-    yield lambda x: F.max_pool2d(x, 2)
+    yield lambda x: F.max_pool2d(x, (1, 8))
+    yield lambda x: F.max_pool1d(x.flatten(1, 2), 8).unflatten(1, (2, 4))
     yield lambda x: F.adaptive_max_pool2d(x, 1)
     yield lambda x: x.amax((2, 3), keepdim=True)
     yield lambda x: x.max(3)[0].max(2).values[..., None, None]
     yield lambda x: torch.maximum(x, x - x.mean())
+    yield lambda x: x[..., 4:] - x[..., 4:].mean((2, 3), keepdim=True)
+    yield lambda x: x[..., 4:].var((2, 3), keepdim=True)
+    yield lambda x: x * torch.log(x[..., :1] + 1)
     yield lambda x: (x - x.mean((2, 3), keepdim=True)) / x.var((2, 3), keepdim=True).sqrt()
     yield lambda x: x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1e-6)
     yield lambda x: -x.abs()
@@ -329,6 +348,63 @@ def test_operations_that_would_lose_a_constant_path(pool):
     assert not check(net, example, keep_all(net)).collapsed
     health = check(net, example, cut(net, a=torch.tensor(False)))
     assert (health.empty, health.severed) == (["a"], True)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("both", [False, True])
+def test_recurrent_layers(kind, both):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = kind(3, 4, num_layers=2, bidirectional=both)
+            self.head = nn.Linear(4 * (1 + both), 2)
+
+        def forward(self, x):
+            return self.head(self.mix(x)[0][2])
+
+    net, example = Recurrent(), torch.zeros(5, 2, 3)  # [time, batch, features]
+    masks = keep_all(net)
+    assert all(bool(m.all()) for m in on_path(net, example, masks).values())
+    masks["mix.weight_ih_l1"][:] = False
+    health = check(net, example, masks)
+    assert health.severed == (not both)
+    masks = keep_all(net)
+    masks["mix.weight_hh_l0"][:] = False
+    assert not check(net, example, masks).collapsed
+
+
+def test_packed_sequences_are_refused():
+    class Packed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = nn.GRU(3, 4)
+
+        def forward(self, x):
+            return self.mix(nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 4])))[1]
+
+    net = Packed()
+    with pytest.raises(PlanError, match="cannot be worked out"):
+        check(net, torch.zeros(5, 2, 3), keep_all(net))
+
+
+def test_constants_are_computed_as_they_stand():
+    """Indices that come out of floating-point arithmetic, and constants that could cancel."""
+
+    class Bucketed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("shift", torch.tensor([-1.0, 0.0, 1.0]))
+            self.a, self.bias, self.head = nn.Linear(3, 3), nn.Embedding(1, 3), nn.Linear(3, 2)
+            self.scale = nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            bucket = (torch.arange(3) / 4).long()  # 0, 0, 0; bits would make it 0, 1, 1
+            x = self.a(x) * (self.scale + self.shift)  # 1 - 1 is not 0 here
+            return self.head(x + self.bias(bucket)[0])
+
+    net = Bucketed()
+    masks = {n: m for n, m in keep_all(net).items() if n != "bias.weight"}
+    assert all(bool(m.all()) for m in on_path(net, torch.zeros(1, 3), masks).values())
 
 
 def test_the_model_is_not_written_to():

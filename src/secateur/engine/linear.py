@@ -68,7 +68,7 @@ def flow(
         if p.is_floating_point()
     }
     buffers = {n: _unsigned(b) for n, b in model.named_buffers() if b.is_floating_point()}
-    outputs = run(model, Linear(), {**leaves, **buffers}, ones(example), "synaptic flow")
+    outputs = run(model, Linear(), {**leaves, **buffers}, ones(model, example), "synaptic flow")
     total = torch.stack([output.sum() for output in outputs]).sum()
     if not bool(torch.isfinite(total)):
         raise NumberError(
@@ -77,7 +77,7 @@ def flow(
     return total, leaves
 
 
-def ones(example: Any) -> Any:
+def ones(model: nn.Module, example: Any) -> Any:
     """An input of ones of the example's shape, batch 1; integer inputs have no such thing."""
     found = tensors(example)
     if not found:
@@ -90,7 +90,9 @@ def ones(example: Any) -> Any:
             f"synaptic flow needs floating inputs; the example holds {integer[0].dtype} of shape "
             f"{tuple(integer[0].shape)}: use another criterion for models of tokens"
         )
-    return each(single(example), lambda t: torch.ones_like(t, dtype=_dtype(t)))
+    return each(
+        single(model, example), lambda t: torch.ones_like(t, dtype=_dtype(t), requires_grad=True)
+    )
 
 
 def _positive(name: str, p: Tensor, masks: Mapping[str, Tensor] | None) -> Tensor:

@@ -51,6 +51,7 @@ class Rewrite(TorchFunctionMode):
         self.add(self.softmax, "softmax")
         self.add(self.attention, "scaled_dot_product_attention")
         self.add(self.heads, "multi_head_attention_forward")
+        self.add(self.recurrent, "lstm", "gru", "rnn_tanh", "rnn_relu")
         self.add(self.batch_norm, "batch_norm", "instance_norm")
         self.add(self.group_norm, "group_norm")
         self.add(self.layer_norm, "layer_norm", "rms_norm")
@@ -60,8 +61,22 @@ class Rewrite(TorchFunctionMode):
         self.rules.update(dict.fromkeys(aliases(*names), rule))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = self.rules.get(func, func)(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if not any(self.live(t) for t in tensors((args, kwargs))):
+            return func(*args, **kwargs)
+        args, kwargs = each(args, self.before), each(kwargs, self.before)
+        result = self.rules.get(func, func)(*args, **kwargs)
         return each(result, lambda t: self.after(t) if t.is_floating_point() else t)
+
+    def live(self, x: Tensor) -> bool:
+        """Whether `x` comes from the input or the weights; what is made of constants alone (masks,
+        positions, indices) is computed as it stands.
+        """
+        return x.requires_grad
+
+    def before(self, x: Tensor) -> Tensor:
+        """What becomes of every argument of a call that has a live one."""
+        return x
 
     def after(self, result: Tensor) -> Tensor:
         """What becomes of every floating result."""
@@ -126,6 +141,40 @@ class Rewrite(TorchFunctionMode):
             y = y.movedim(-2, 0).flatten(-2)  # [L, N, E]
             return F.linear(y, out_proj_weight, out_proj_bias), None
 
+    def recurrent(
+        self, x: Tensor, state: Any, weights: Any, biases: bool, layers: int, dropout: float,
+        training: bool, both_ways: bool, batch_first: bool = False,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """Recurrent layers [L, N, E]: the sum of their gates, step by step; a cell is its output."""
+        first = state[0] if isinstance(state, tuple | list) else state  # [layers * ways, N, H]
+        if isinstance(weights, bool) or len(weights) != len(first) * (4 if biases else 2):
+            raise RuntimeError("packed sequences and projected states cannot be followed")
+        size = len(weights) // len(first)
+        sets = [(h, weights[i * size : (i + 1) * size]) for i, h in enumerate(first)]
+        ends = []
+        with self:
+            x = x.transpose(0, 1) if batch_first else x
+            for layer in range(layers):
+                ways = []
+                for back in range(1 + both_ways):
+                    ways.append(self._unroll(x, *sets[layer * (1 + both_ways) + back], bool(back)))
+                    ends.append(ways[back][0 if back else -1])
+                x = torch.cat(ways, -1)
+            x = x.transpose(0, 1) if batch_first else x
+            end = torch.stack(ends)
+        return (x, end, end) if isinstance(state, tuple | list) else (x, end)
+
+    def _unroll(self, x: Tensor, h: Tensor, weights: Any, back: bool) -> Tensor:
+        """[L, N, E] -> [L, N, H] of one layer in one direction."""
+        size = h.shape[-1]
+        w_in, w_state, *biases = (w.unflatten(0, (-1, size)).sum(0) for w in weights)  # [H, E] …
+        inputs = F.linear(x, w_in, biases[0] if biases else None)
+        steps = []
+        for step in inputs.flip(0) if back else inputs:
+            h = step + F.linear(h, w_state)
+            steps.append(h)
+        return torch.stack(steps[::-1] if back else steps)
+
     def batch_norm(
         self, x: Tensor, running_mean: Any = None, running_var: Tensor | None = None,
         weight: Tensor | None = None, bias: Tensor | None = None, *_: Any, **__: Any,
@@ -155,10 +204,14 @@ class Rewrite(TorchFunctionMode):
         return x if bias is None else x + bias[shape]
 
 
-def single(example: Any) -> Any:
-    """The example's first sample, where all its tensors share the batch dimension."""
+def single(model: nn.Module, example: Any) -> Any:
+    """The example's first sample; the whole of it where the first dimension may be another one.
+
+    That is where its tensors differ in it, or a layer counts time first (`batch_first=False`).
+    """
     sizes = {t.shape[0] if t.dim() else None for t in tensors(example)}
-    if len(sizes) != 1 or None in sizes:
+    time_first = any(getattr(m, "batch_first", True) is False for m in model.modules())
+    if time_first or len(sizes) != 1 or None in sizes:
         return example
     return each(example, lambda t: t[:1])
 

@@ -110,9 +110,9 @@ def _trace(
 
         on_path(w) = m_w ∧ (∂ Σ v'_out / ∂w > 0)      m: `element_masks`, v': dependence of values v
     """
-    example = single(example)
+    example = single(model, example)
     leaves = _weights(model, element_masks)
-    buffers = {n: _bits(b.float()) for n, b in model.named_buffers() if b.is_floating_point()}
+    buffers = {n: b.float() for n, b in model.named_buffers() if b.is_floating_point()}
     mode = Paths([t for t in tensors(example) if not t.is_floating_point()])
     with torch.enable_grad(), forward_ad.dual_level():
         outputs = run(
@@ -205,6 +205,14 @@ class Paths(Rewrite):
         for dims in "123":
             self.add(self.adaptive_max_pool, f"adaptive_max_pool{dims}d")
         self.add(self.embedding, "embedding")
+
+    def live(self, x: Tensor) -> bool:
+        """Whether `x` comes from the input or the weights."""
+        return x.requires_grad or _dependence(x) is not None
+
+    def before(self, x: Tensor) -> Tensor:
+        """Constants become bits where they meet something live."""
+        return x if self.live(x) or not x.is_floating_point() else _bits(x)
 
     def after(self, result: Tensor) -> Tensor:
         """Both bits clamped."""

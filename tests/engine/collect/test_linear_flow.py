@@ -166,15 +166,17 @@ def test_causal_attention_sees_the_past_only():
     class Causal(nn.Module):
         def __init__(self):
             super().__init__()
-            self.v = nn.Linear(2, 2, bias=False)
+            self.v, self.place = nn.Linear(2, 2, bias=False), nn.Parameter(torch.rand(4, 2))
 
         def forward(self, x):
-            v = self.v(x)[:, None]
-            return F.scaled_dot_product_attention(v, v, v, is_causal=True)[:, 0, 0]  # first token
+            v = self.v(x + self.place)[:, None]
+            return F.scaled_dot_product_attention(v, v, v, is_causal=True)[:, 0, 1]  # second token
 
     net = Causal()
-    total, _found = scores(net, torch.zeros(1, 4, 2))
-    assert torch.isclose(total, net.v.weight.detach().double().abs().sum())
+    total, found = scores(net, torch.zeros(1, 4, 2))
+    value = (1 + net.place.detach().double()) @ net.v.weight.detach().double().abs().T
+    assert torch.isclose(total, (value[0] + value[1]).sum() / 2)
+    assert found["place"].any(1).tolist() == [True, True, False, False]
 
 
 def deep(layers, gain):
@@ -245,3 +247,22 @@ def test_examples_as_tuples_and_dicts():
     x, y = torch.zeros(7, 2), torch.zeros(7, 3)
     assert torch.isclose(flow(net, (x, y))[0], whole)
     assert torch.isclose(flow(net, {"x": x, "y": y})[0], whole)
+
+
+def test_recurrent_layers_are_unrolled():
+    net = nn.GRU(2, 3, bias=False)
+    total, found = scores(net, torch.zeros(3, 1, 2))  # [time, batch, features]
+    w, u = (
+        p.detach().double().abs().view(3, 3, -1).sum(0)
+        for p in (net.weight_ih_l0, net.weight_hh_l0)
+    )
+    one = w @ torch.ones(2).double()
+    two, three = one + u @ one, one + u @ (one + u @ one)
+    assert torch.isclose(total, (one + two + three + three).sum())  # all outputs and the last state
+    assert torch.isclose(found["weight_ih_l0"].sum(), total)
+
+
+def test_a_norm_of_the_input_is_a_scale_too():
+    net = nn.Sequential(nn.LayerNorm(3, elementwise_affine=False), nn.Linear(3, 1, bias=False))
+    total, _ = scores(net, torch.zeros(1, 3))
+    assert torch.isclose(total, net[1].weight.detach().double().abs().sum())
