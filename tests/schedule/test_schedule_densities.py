@@ -58,6 +58,7 @@ def test_iterative_to_a_density_at_a_rate_takes_the_rounds_it_needs() -> None:
     assert densities(Iterative(density=0.3, rate=0.5)) == [0.5, 0.3]
     assert densities(Iterative(density=0.25, rate=0.5)) == [0.5, 0.25]
     assert densities(Iterative(density=0.9, rate=0.5)) == [0.9]
+    assert densities(Iterative(density=0.64, rate=0.2)) == [0.8, 0.64]  # no third, empty round
     assert Iterative(density=0.3) == Iterative(density=0.3, rate=0.2)
     assert len(densities(Iterative(density=0.1))) == 11
 
