@@ -2,21 +2,35 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 STAMP := $(VENV)/.installed
-EXTRAS := image,report,llm,export,dev
+RUNS := $(VENV)/.installed-runs
 
-.PHONY: help install test lint types bench demo demo-cifar docs clean
+.PHONY: help system llama-cpp install test lint types bench demo demo-cifar docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
 
 install: $(STAMP)  ## create .venv with everything the project uses
 
-$(STAMP): pyproject.toml constraints.txt
+$(RUNS): pyproject.toml constraints.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --constraint constraints.txt torch
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(PIP) torch
+	$(PIP) --editable '.[image,report]'
+	touch $(RUNS)
+
+$(STAMP): $(RUNS)
+	$(PIP) --editable '.[image,report,llm,export,dev]'
 	touch $(STAMP)
+
+system:  ## Debian packages for the browser test and for PDF reports (as root)
+	command -v chromium >/dev/null && ldconfig -p | grep -q libpangoft2 || \
+	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	    chromium libpango-1.0-0 libpangoft2-1.0-0 >/dev/null)
+
+llama-cpp: $(STAMP)  ## build llama.cpp for the tests that run exported files in it (minutes)
+	CMAKE_BUILD_PARALLEL_LEVEL=2 CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF" \
+	  $(PIP) llama-cpp-python==0.3.36 --no-binary llama-cpp-python
 
 lint: $(STAMP)  ## format and lint, without changing anything
 	$(PY) -m ruff format --check src tests benchmarks tools
@@ -31,10 +45,10 @@ test: lint types  ## everything that must pass
 bench: $(STAMP)  ## the benchmarks: ratios in paired runs
 	$(PY) -m benchmarks
 
-demo: $(STAMP)  ## the main job on embedded data, in minutes
+demo: $(RUNS)  ## the main job on embedded data, in minutes
 	$(PY) -m secateur run experiments/demo.yaml --out runs/demo --report
 
-demo-cifar: $(STAMP)  ## prune the trained ResNet-20 on real CIFAR-10
+demo-cifar: $(RUNS)  ## prune the trained ResNet-20 on real CIFAR-10
 	$(PY) -m secateur run experiments/demo-cifar.yaml --out runs/demo-cifar --report
 
 docs: $(STAMP)  ## regenerate docs/methods.md and the README table from the cards

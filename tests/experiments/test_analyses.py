@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from secateur.core.errors import PlanError
 from secateur.experiments.analyses import ANALYSES, analyse
-from secateur.experiments.analyses.connectivity import barrier
-from secateur.experiments.analyses.overlap import chance, jaccard
 from secateur.experiments.config import Experiment
 from secateur.experiments.runner import Runner
 
@@ -47,13 +44,6 @@ def test_overlap_of_a_mask_with_itself_is_one_and_of_random_ones_is_chance(runne
     assert plain["jaccard"][one][two] == pytest.approx(plain["chance"][one][two], abs=0.01)
 
 
-def test_overlap_and_chance_by_hand() -> None:
-    a = {"w": torch.tensor([True, True, False, False])}
-    b = {"w": torch.tensor([True, False, True, False])}
-    assert jaccard(a, b) == pytest.approx(1 / 3)
-    assert chance(a, b) == pytest.approx(0.25 / 0.75)
-
-
 def test_sensitivity_touches_one_layer_at_a_time_and_puts_it_back(runner: Runner) -> None:
     plain = analyse("sensitivity", {"sparsities": (0.0, 0.99)}, runner)
     assert plain["layers"] == ["fc1.weight", "fc2.weight", "fc3.weight"]
@@ -68,11 +58,6 @@ def test_connectivity_ends_where_the_two_runs_end(runner: Runner) -> None:
     assert len(set(last["loss"])) == 1, "forked at the end both runs are one network"
     assert last["barrier"] == 0
     assert first["loss"][0] != first["loss"][-1]
-
-
-def test_barrier_by_hand() -> None:
-    assert barrier([0, 0.5, 1], [1.0, 5.0, 3.0]) == pytest.approx(3.0)
-    assert barrier([0, 0.5, 1], [1.0, 0.5, 3.0]) == 0
 
 
 def test_transfer_trains_ticket_random_mask_and_dense(runner: Runner) -> None:

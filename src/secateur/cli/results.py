@@ -14,7 +14,6 @@ from ..experiments.results import Point, Results, RunResult, load_results
 
 Root = Annotated[Path, typer.Argument(help="results folder")]
 RunName = Annotated[str, typer.Argument(help="digest or digest/seed, as `secateur list` shows it")]
-FORMATS = ("html", "pdf", "md")
 
 
 def add(app: typer.Typer) -> None:
@@ -64,7 +63,7 @@ def report(
     formats: Annotated[str, typer.Option(help="comma-separated: html, pdf, md")] = "html,md",
 ) -> None:
     """Write the report of a results folder."""
-    from ..report import write
+    from ..report.write import FORMATS, write
 
     wanted = tuple(formats.split(","))
     for name in wanted:

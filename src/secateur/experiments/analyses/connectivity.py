@@ -12,6 +12,7 @@ from ...core.errors import PlanError
 from ...core.time import Time
 from ...engine.run import Setting
 from ...engine.train import Trainer, evaluate
+from ..statistics import barrier
 
 if TYPE_CHECKING:
     from ..runner import Runner
@@ -60,12 +61,6 @@ def _curve(model: nn.Module, setting: Setting, fork: str, alphas: list[float]) -
         "accuracy": [row["accuracy"] for row in rows],
         "barrier": barrier(alphas, losses),
     }
-
-
-def barrier(alphas: list[float], losses: list[float]) -> float:
-    """max over α of L(α) − [(1 − α) L(0) + α L(1)]; 0 where the line never rises above its ends."""
-    pairs = zip(alphas, losses, strict=True)
-    return max(loss - ((1 - a) * losses[0] + a * losses[-1]) for a, loss in pairs)
 
 
 def _train(model: nn.Module, setting: Setting, stage: str, start: int, stop: int) -> None:

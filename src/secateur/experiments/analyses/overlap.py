@@ -10,6 +10,7 @@ from torch import Tensor
 from ...core.errors import PlanError
 from ...engine.store import FolderStore
 from ..config import Planned
+from ..statistics import mask_overlap
 
 if TYPE_CHECKING:
     from ..runner import Runner
@@ -22,8 +23,8 @@ def overlap(runner: Runner, sparsity: float | None = None) -> dict[str, Any]:
 
     Each run contributes the point whose sparsity is nearest to `sparsity` (default: the largest
     that every pruned run comes within two percentage points of, else the median final one).
-    `chance` is the overlap expected of independent masks with the same densities per layer:
-    Σ_l n_l a_l b_l / Σ_l n_l (a_l + b_l − a_l b_l).
+    `chance` is the overlap of independent masks with the same densities per layer (see
+    `statistics.mask_overlap`).
     """
     runs = [(p, points) for p in runner.planned if (points := _pruned_points(runner, p))]
     if len(runs) < 2:
@@ -31,12 +32,13 @@ def overlap(runner: Runner, sparsity: float | None = None) -> dict[str, Any]:
     wanted = sparsity if sparsity is not None else _common([points for _, points in runs])
     chosen = _one_per_label(runner, runs, wanted)
     masks = [(f"{p.label} · {p.seed}", _masks(runner, p, n)) for p, n in chosen]
+    pairs = [[mask_overlap(a, b) for _, b in masks] for _, a in masks]
     return {
         "kind": "overlap",
         "sparsity": wanted,
         "labels": [label for label, _ in masks],
-        "jaccard": [[jaccard(a, b) for _, b in masks] for _, a in masks],
-        "chance": [[chance(a, b) for _, b in masks] for _, a in masks],
+        "jaccard": [[pair.jaccard for pair in row] for row in pairs],
+        "chance": [[pair.chance_jaccard for pair in row] for row in pairs],
     }
 
 
@@ -75,21 +77,3 @@ def _masks(runner: Runner, planned: Planned, number: int) -> Masks:
     saved = FolderStore(runner.folder(planned)).get(f"point-{number:02d}")
     assert saved is not None
     return saved.masks
-
-
-def jaccard(a: Masks, b: Masks) -> float:
-    """|A ∩ B| / |A ∪ B| over all parameters both speak of."""
-    names = a.keys() & b.keys()
-    both = sum(int((a[n] & b[n]).sum()) for n in names)
-    either = sum(int((a[n] | b[n]).sum()) for n in names)
-    return both / either if either else 1.0
-
-
-def chance(a: Masks, b: Masks) -> float:
-    """The Jaccard overlap of independent masks with the layer densities of `a` and `b`."""
-    both = either = 0.0
-    for name in a.keys() & b.keys():
-        n, x, y = a[name].numel(), a[name].double().mean().item(), b[name].double().mean().item()
-        both += n * x * y
-        either += n * (x + y - x * y)
-    return both / either if either else 1.0
