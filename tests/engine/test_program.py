@@ -7,7 +7,7 @@ from secateur.core.recipe import Recipe
 from secateur.engine.program import Evaluate, Prune, Restore, Snapshot, Train, build
 from secateur.methods.at_init import snip, synflow
 from secateur.methods.basic import dense, magnitude
-from secateur.methods.tickets import han, lottery_ticket, random_ticket
+from secateur.methods.tickets import han, lottery_ticket, random_reinit, random_ticket
 from secateur.methods.while_training import gradual_magnitude, rigl
 
 
@@ -60,6 +60,14 @@ def test_random_ticket_shuffles_and_rewinds() -> None:
     assert restore.plan.weights == "rewind"
 
 
+def test_the_controls_of_a_ticket_find_the_ticket_first() -> None:
+    for made in (random_ticket(rounds=3), random_reinit(rounds=3)):
+        plans = [op.plan for op in build(made, 10, 50) if isinstance(op, Restore)]
+        assert [p.weights for p in plans[:-1]] == ["rewind", "rewind"]
+        assert not any(p.shuffle_masks for p in plans[:-1])
+        assert plans[-1].shuffle_masks or plans[-1].weights == "reinit"
+
+
 def test_a_trained_model_is_measured_before_and_after() -> None:
     ops = build(magnitude(density=0.5), 0, 0)
     assert ops == [Snapshot(0), Evaluate(0, "trained"), ops[2], Evaluate(1, "pruned")]
@@ -70,8 +78,7 @@ def test_gradual_pruning_interrupts_one_training() -> None:
     ops = build(gradual_magnitude(density=0.1, begin="1ep", end="3ep", every="1ep"), 10, 50)
     trains = [op for op in ops if isinstance(op, Train)]
     assert [(t.start, t.stop, t.fresh) for t in trains] == [
-        (0, 10, True),
-        (10, 20, False),
+        (0, 20, True),
         (20, 30, False),
         (30, 50, False),
     ]

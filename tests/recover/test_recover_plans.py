@@ -45,7 +45,8 @@ def test_the_random_ticket_is_the_lottery_ticket_with_shuffled_masks() -> None:
 
 def test_from_scratch_draws_new_weights_under_the_same_masks() -> None:
     plan = FromScratch().plan()
-    assert plan == RecoveryPlan(weights="reinit", schedule="restart")
+    ticket = RecoveryPlan(weights="rewind", schedule="restart")
+    assert plan == RecoveryPlan(weights="reinit", schedule="restart", rounds=ticket)
     assert not plan.shuffle_masks
 
 

@@ -131,6 +131,8 @@ class RecoveryPlan:
         length: how long to train where the schedule is constant.
         lr_scale: factor on the learning rate (constant: on the peak learning rate).
         every_update: after every update at the end of training, or after the last one only.
+        rounds: what is done instead after every update but the last (a control of a ticket finds
+            the ticket first); None = the same.
     """
 
     weights: Literal["keep", "rewind", "reinit"] = "keep"
@@ -140,6 +142,7 @@ class RecoveryPlan:
     length: Time | None = None
     lr_scale: float = 1.0
     every_update: bool = True
+    rounds: RecoveryPlan | None = None
 
     @property
     def idle(self) -> bool:
@@ -149,10 +152,17 @@ class RecoveryPlan:
 
 @dataclass
 class Health:
-    """What a selection did to the network's layers, reported by name."""
+    """What a selection did to the network's layers, reported by name.
+
+    Attributes:
+        empty: layers that keep no weight.
+        unreachable: layers whose kept weights lie on no path from input to output.
+        severed: whether no output depends on the input any more.
+    """
 
     empty: list[str] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
+    severed: bool = False
 
     @property
     def collapsed(self) -> bool:

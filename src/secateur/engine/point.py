@@ -38,6 +38,7 @@ def measure_point(model: nn.Module, example: Any, masks: Mapping[str, Tensor]) -
         "layers": {name: float(mask.double().mean()) for name, mask in masks.items()},
         "empty": health.empty,
         "unreachable": health.unreachable,
+        "severed": health.severed,
     }
 
 

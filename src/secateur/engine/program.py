@@ -87,7 +87,7 @@ def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = Fals
     updates = list(recipe.schedule.updates(steps_per_epoch, total))
     recovery = recipe.recovery.plan() if recipe.recovery else RecoveryPlan()
     _check_trainable(recipe, recovery, steps_per_epoch, total)
-    _check_rewind(recipe, recovery, trained)
+    _check_rewind(recipe, recovery, trained, several=len(updates) > 1)
     back = recovery.rewind_to.steps(steps_per_epoch, total)
     during = [u for u in updates if u.step.steps(1, 0) < total]
     after = updates[len(during) :]
@@ -98,10 +98,12 @@ def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = Fals
     for i, update in enumerate(after, start=1):
         number = len(during) + i
         ops.append(Prune(number, update, first=number == 1))
-        if recovery.idle:
+        last = i == len(after)
+        plan = recovery if last else _rounds(recovery)
+        if plan.idle:
             ops.append(Evaluate(number, "pruned"))
-        elif recovery.every_update or i == len(after):
-            ops += _recovery(number, recovery, back, steps_per_epoch, total)
+        elif plan.every_update or last:
+            ops += _recovery(number, plan, back, steps_per_epoch, total)
     return ops
 
 
@@ -118,12 +120,18 @@ def _check_trainable(recipe: Recipe, plan: RecoveryPlan, spe: int, total: int) -
         )
 
 
-def _check_rewind(recipe: Recipe, plan: RecoveryPlan, trained: bool) -> None:
-    if trained and plan.weights == "rewind":
+def _check_rewind(recipe: Recipe, plan: RecoveryPlan, trained: bool, several: bool) -> None:
+    rewinds = plan.weights == "rewind" or (several and _rounds(plan).weights == "rewind")
+    if trained and rewinds:
         raise PlanError(
             f"recovery '{recipe.recovery}' goes back to early weights, but the network came trained "
             "and they are not known; start untrained, or use fine-tuning or LR rewinding"
         )
+
+
+def _rounds(plan: RecoveryPlan) -> RecoveryPlan:
+    """What is done after all updates but the last."""
+    return plan.rounds or plan
 
 
 def _snapshots(plan: RecoveryPlan, back: int) -> set[int]:

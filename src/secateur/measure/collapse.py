@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,14 +15,7 @@ from ..core.types import Health
 from ..engine.rewrite import HIDDEN, Rewrite, each, run, single, tensors
 
 
-@dataclass
-class PathHealth(Health):
-    """Health with the verdict on the whole: `severed` = no output depends on the input any more."""
-
-    severed: bool = False
-
-
-def check(model: nn.Module, example: Any, element_masks: Mapping[str, Tensor]) -> PathHealth:
+def check(model: nn.Module, example: Any, element_masks: Mapping[str, Tensor]) -> Health:
     """Which layers a selection killed.
 
     `empty` lists layers that keep no weight, `unreachable` those that keep some of which none lies
@@ -38,7 +30,7 @@ def check(model: nn.Module, example: Any, element_masks: Mapping[str, Tensor]) -
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     >>> cut = {"0.weight": torch.tensor([[1, 1], [0, 0]]) > 0, "1.weight": torch.tensor([[0, 1]]) > 0}
     >>> check(net, torch.zeros(1, 2), cut)
-    PathHealth(empty=[], unreachable=['0', '1'], severed=True)
+    Health(empty=[], unreachable=['0', '1'], severed=True)
     """
     element_masks = _of_parameters(model, element_masks)
     alive, severed = _trace(model, example, element_masks)
@@ -47,7 +39,7 @@ def check(model: nn.Module, example: Any, element_masks: Mapping[str, Tensor]) -
     cut = [la for la, names in layers.items() if la not in empty and not _any(names, alive)]
     if cut or severed:
         cut = _only_by_pruning(model, example, element_masks, cut)
-    return PathHealth(empty, cut, severed)
+    return Health(empty, cut, severed)
 
 
 def on_path(

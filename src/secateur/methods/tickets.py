@@ -113,7 +113,11 @@ def iterative_fine_tune(
 def random_reinit(
     rate: float = 0.2, rounds: int = 10, scope: Scope = "tensor", classifier: bool = False
 ) -> Recipe:
-    """The lottery ticket's masks with new random weights: the control of the paper."""
+    """The lottery ticket's masks with new random weights: the control of the paper.
+
+    The rounds before the last find the ticket by rewinding; after the last, new initial weights
+    are drawn under its mask and trained.
+    """
     return _iterative(FromScratch(), rate, rounds, scope, classifier)
 
 
@@ -128,7 +132,11 @@ def random_reinit(
 def random_ticket(
     rate: float = 0.2, rounds: int = 10, scope: Scope = "tensor", classifier: bool = False
 ) -> Recipe:
-    """The lottery ticket's weights and layer densities with shuffled masks: the other control."""
+    """The lottery ticket's weights and layer densities with shuffled masks: the other control.
+
+    The rounds before the last find the ticket by rewinding; after the last, its mask is shuffled
+    within each layer and the initial weights are trained under it.
+    """
     return _iterative(RandomTicket(), rate, rounds, scope, classifier)
 
 

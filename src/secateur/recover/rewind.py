@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -63,8 +64,9 @@ class RewindLR(Recovery):
 class RandomTicket(Recovery):
     """Shuffle each layer's mask, set the weights back to their values at `to` and train again.
 
-    The layers keep their densities, so that what is left of a ticket's advantage comes from which
-    weights stay and not from how many of each layer.
+    On a schedule of several rounds the rounds before the last find the winning ticket, whose mask
+    is then shuffled. The layers keep their densities, so that what is left of a ticket's advantage
+    comes from which weights stay and not from how many of each layer.
 
     Attributes:
         to: as for weight rewinding.
@@ -76,6 +78,5 @@ class RandomTicket(Recovery):
 
     def plan(self) -> RecoveryPlan:
         """Shuffled masks, weights of `to`, the schedule from there."""
-        return RecoveryPlan(
-            weights="rewind", rewind_to=self.to, shuffle_masks=True, schedule="restart"
-        )
+        winning = RecoveryPlan(weights="rewind", rewind_to=self.to, schedule="restart")
+        return replace(winning, shuffle_masks=True, rounds=winning)

@@ -59,4 +59,5 @@ def _point(
         "sparsity": last["sparsity"],
         "layers": last["layers"],
         "collapsed": last["empty"] + last["unreachable"],
+        "severed": last["severed"],
     }
