@@ -12,6 +12,7 @@ from .core.errors import SecateurError
 from .core.recipe import Recipe
 from .core.time import Time
 from .engine.train import Training, preset
+from .structural import measure, shrink, trace
 
 __version__ = "0.1.0"
 
@@ -21,10 +22,13 @@ __all__ = [
     "SecateurError",
     "Time",
     "Training",
+    "measure",
     "methods",
     "plan",
     "preset",
     "prune",
     "recipe",
     "score",
+    "shrink",
+    "trace",
 ]

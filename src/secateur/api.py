@@ -34,12 +34,14 @@ class Result:
         model: the pruned network; masks stay in force when it is trained on.
         masks: parameter name -> bool mask, True = kept.
         targets: what could be pruned.
+        units: target name -> bool [target.shape], True = kept.
         record: recipe, digest, seed, and one measured point per state the network went through.
     """
 
     model: nn.Module
     masks: dict[str, Tensor]
     targets: tuple[Target, ...]
+    units: dict[str, Tensor]
     record: dict[str, Any]
 
     @property
@@ -125,7 +127,7 @@ def prune(
     outcome = execute(Run(chosen, network, setting, store, progress=progress))
     record = {"recipe": chosen.to_dict(), "digest": chosen.digest, "seed": seed}
     record |= {"points": outcome.points, "seconds": outcome.seconds}
-    return Result(outcome.model, outcome.masks, outcome.targets, record)
+    return Result(outcome.model, outcome.masks, outcome.targets, outcome.target_masks, record)
 
 
 def _training_batches(data: Any, size: int, seed: int) -> Any:

@@ -66,8 +66,8 @@ def test_every_method_runs_and_leaves_exactly_what_it_promises(method: str) -> N
     recipe_density = sc.recipe(
         method, **{k: v for k, v in SMALL.items() if k in METHODS[method].options}
     ).schedule.final_density
-    kept = sum(int(m.sum()) for m in result.masks.values())
-    total = sum(m.numel() for m in result.masks.values())
+    kept = sum(int(m.sum()) for m in result.units.values())
+    total = sum(m.numel() for m in result.units.values())
     if recipe_density is not None:
         assert kept == round(recipe_density * total)
     parameters = dict(result.model.named_parameters())

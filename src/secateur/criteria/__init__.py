@@ -1,23 +1,27 @@
 """WHICH units are worth least: one criterion a file, each with its paper."""
 
+from .first_member import FirstMember
 from .force import Force
 from .gradient import Gradient
 from .grasp import Grasp
 from .lamp import Lamp
 from .magnitude import Magnitude
 from .random import Random
+from .relative import Relative
 from .snip import Snip
 from .supermask import Supermask
 from .synflow import SynFlow
 from .taylor import Taylor
 
 __all__ = [
+    "FirstMember",
     "Force",
     "Gradient",
     "Grasp",
     "Lamp",
     "Magnitude",
     "Random",
+    "Relative",
     "Snip",
     "Supermask",
     "SynFlow",

@@ -27,6 +27,10 @@ class Measured:
     memory: Memory
     channels: dict[str, tuple[int, int]]
 
+    def counts(self) -> dict[str, int]:
+        """What -> number, for everything that is a count."""
+        return {what: read(self) for what, read in _COUNTS.items()}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -51,7 +55,8 @@ class Comparison:
 
     def rows(self) -> list[tuple[str, int, int]]:
         """(what, of a, of b) for everything that is a count."""
-        return [(what, read(self.a), read(self.b)) for what, read in _COUNTS.items()]
+        other = self.b.counts()
+        return [(what, count, other[what]) for what, count in self.a.counts().items()]
 
     def __str__(self) -> str:
         width = max(len(what) for what in _COUNTS)

@@ -1,7 +1,8 @@
 """WHAT may go together: single weights, rows, blocks, coupled structures."""
 
 from .blocks import Blocks
+from .coupled import Coupled
 from .rows import Rows
 from .weights import Weights
 
-__all__ = ["Blocks", "Rows", "Weights"]
+__all__ = ["Blocks", "Coupled", "Rows", "Weights"]

@@ -122,7 +122,7 @@ def _random_like(
 def masked(found: Inference, kept: Kept, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Parameters (and running means) with the units that go set to zero; other buffers are left alone."""
     means, _ = _statistics(found)
-    directions = _norm_directions(found)
+    directions = norm_directions(found)
     out = {}
     for name, tensor in tensors.items():
         out[name] = tensor
@@ -138,7 +138,7 @@ def masked(found: Inference, kept: Kept, tensors: Mapping[str, Tensor]) -> dict[
     return out
 
 
-def _norm_directions(found: Inference) -> set[tuple[str, int]]:
+def norm_directions(found: Inference) -> set[tuple[str, int]]:
     """Rows of weight-normalised directions: zero they have no direction, their length g is zeroed instead."""
     out = set()
     for node in found.captured.module.graph.nodes:

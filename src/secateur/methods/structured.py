@@ -1,0 +1,87 @@
+"""Structured pruning: whole channels, neurons and heads, which `secateur.shrink` takes out."""
+
+from __future__ import annotations
+
+from ..allocation import Bounded, ModelWide, Uniform
+from ..core.axes import Allocator, Criterion
+from ..core.cards import method
+from ..core.recipe import Recipe
+from ..criteria import FirstMember, Magnitude, Relative
+from ..schedule import OneShot
+from ..scope import Tensorwise
+from ..structure import Coupled
+from .basic import fine_tuning
+
+
+def coupled(
+    criterion: Criterion,
+    density: float,
+    across: bool,
+    kinds: tuple[str, ...],
+    fine_tune: str | None,
+    lr_scale: float,
+) -> Recipe:
+    """Prune units of coupled structures once; one unit of each stays whatever its score."""
+    inner: Allocator = ModelWide(floor=1) if across else Bounded(inner=Uniform(), floor=1)
+    return Recipe(
+        structure=Coupled(kinds=kinds),
+        criterion=Relative(inner=criterion) if across else criterion,
+        scope=Tensorwise(),
+        allocator=inner,
+        schedule=OneShot(density=density),
+        recovery=fine_tuning(fine_tune, lr_scale),
+    )
+
+
+@method(
+    "l1-filters",
+    family="structured",
+    paper="Pruning Filters for Efficient ConvNets",
+    authors="Li et al.",
+    year=2017,
+    arxiv="1608.08710",
+)
+def l1_filters(
+    density: float = 0.7,
+    across: bool = False,
+    kinds: tuple[str, ...] = ("channels",),
+    fine_tune: str | None = None,
+    lr_scale: float = 0.1,
+) -> Recipe:
+    """Take out the filters with the smallest sum of absolute weights.
+
+    s_u = Σ |w_u| over the filter that writes channel u; the norm's scale and the weights that read
+    the channel go with it but do not count. `density` is the fraction of channels kept, the same of
+    every layer; `across` compares all layers, by s_u over the layer's mean. Channels that a
+    residual sum ties together are left alone unless `kinds` names them (`residual width`). The
+    paper sets its rates by hand, by how sensitive each layer is, and fine-tunes at the last
+    learning rate of the training.
+    """
+    criterion = FirstMember(inner=Magnitude())
+    return coupled(criterion, density, across, kinds, fine_tune, lr_scale)
+
+
+@method(
+    "group-norm",
+    family="structured",
+    paper="DepGraph: Towards Any Structural Pruning",
+    authors="Fang et al.",
+    year=2023,
+    arxiv="2301.12900",
+)
+def group_norm(
+    density: float = 0.7,
+    across: bool = True,
+    kinds: tuple[str, ...] = (),
+    fine_tune: str | None = None,
+    lr_scale: float = 0.1,
+) -> Recipe:
+    """Take out the units whose coupled weights have the smallest norm over all layers they run through.
+
+    s_u = Σ_members Σ w_u² / mean_v s_v: every parameter that goes with unit u, biases and norms
+    included, relative to the mean of its structure, so that structures can be compared (`across`);
+    without it each keeps the same share. `kinds` limits it to some kinds of structure. This is the
+    paper's group norm without its sparsity learning. The official code averages over the layers of
+    a group, the same order within a group, and gives attention heads the sum of their channels.
+    """
+    return coupled(Magnitude(p=2.0), density, across, kinds, fine_tune, lr_scale)

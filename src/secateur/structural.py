@@ -1,0 +1,204 @@
+"""The public face of structures: trace, shrink, measure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .api import Result
+from .core.errors import PlanError, unknown
+from .core.types import Target
+from .materialise import HardMasks, Masks
+from .measure.report import Comparison, Measured
+from .measure.report import compare as _compare
+from .measure.report import measure as _measure
+from .structure.coupled import arguments, coupled_targets, trace_example
+from .structure.graph import Axis, Removal, Trace, remove
+from .structure.graph.capture import as_traced
+from .structure.graph.proof import difference, floats
+from .structure.listing import Structures
+
+
+def trace(model: nn.Module, example: Any) -> Structures:
+    """The coupled structures of a network: what has to go together, what a unit costs, what is frozen.
+
+    Args:
+        model: any network `torch.export` can follow; it is left as it was.
+        example: a tensor, a tuple of arguments or a dict of keywords, with two samples or more.
+
+    >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> print(trace(net, torch.zeros(2, 3)))
+    name  kind     units  members  params/unit  MACs/unit  on  removal
+    0     neurons      8        3            6         10  on  exact
+    <BLANKLINE>
+    1 structures, 1 on by default; MACs are those of the whole example
+    """
+    return Structures(trace_example(model, example, "trace"))
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """What `shrink` returns.
+
+    Attributes:
+        model: the smaller network, on its own: no masks, no hooks.
+        kept: structure -> numbers of the units that stayed, for every one that lost some.
+        record: `level` (A ordinary modules, B with inferred attributes, C with some graph modules,
+            D a graph), `proof` (relative difference of removed and masked, and of masked and whole,
+            on random weights), `error` (of the delivered module from the proved graph),
+            `difference` (of the outputs on the example, from the masked network), parameters, MACs
+            and units before and after, attributes changed and modules replaced.
+    """
+
+    model: nn.Module
+    kept: dict[str, tuple[int, ...]]
+    record: dict[str, Any]
+
+
+def shrink(
+    what: Result | nn.Module,
+    example: Any,
+    *,
+    keep: Mapping[str, Sequence[int]] | None = None,
+    preserve_norms: bool = False,
+) -> Shrunk:
+    """Take structures physically out, and prove that the smaller network computes the same.
+
+    Args:
+        what: a result of structural pruning, or a network. Of a network go the units whose every
+            parameter is zero, or those that `keep` does not name.
+        example: as for `trace`. Where the record says level C or D, the batch size is free only when
+            the example has two samples or more.
+        keep: structure -> numbers of the units that stay; the network is left unmasked otherwise.
+        preserve_norms: let normalisations over a removed axis divide by the old count.
+
+    Removal is exact where masking was: at least one unit of every structure stays.
+
+    >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> shrink(net, torch.zeros(2, 3), keep={"0": [1, 2, 5]}).model[0]
+    Linear(in_features=3, out_features=3, bias=True)
+    """
+    model = what.model if isinstance(what, Result) else what
+    stock = _without_masks(model)
+    traced = trace_example(stock, example, "shrink")
+    plan = _plan(what, keep, traced, stock)
+    args, kwargs = arguments(example)
+    removal = remove(traced, stock, plan, args, kwargs, preserve_norms=preserve_norms)
+    masked = _masked(stock, traced, plan)
+    gap = _gap(masked, removal.module, args, kwargs)
+    kept = {axis.name: tuple(units) for axis, units in plan.items()}
+    return Shrunk(removal.module, kept, _record(traced, stock, plan, removal, gap))
+
+
+def _without_masks(model: nn.Module) -> nn.Module:
+    """A copy that nothing holds at zero any more; its weights are as they were."""
+    stock = copy.deepcopy(model)
+    HardMasks.of(stock).remove()
+    return stock
+
+
+Plan = dict[Axis, list[int]]
+
+
+def _plan(
+    what: Result | nn.Module,
+    keep: Mapping[str, Sequence[int]] | None,
+    traced: Trace,
+    model: nn.Module,
+) -> Plan:
+    """The units that stay of every axis that loses some; an axis that would lose all is refused."""
+    every = {axis.name: axis for axis in traced.axes}
+    if keep is not None:
+        asked = {_axis(every, name): sorted(set(units)) for name, units in keep.items()}
+    elif isinstance(what, Result) and all(t.name in every for t in what.targets):
+        asked = {every[n]: mask.nonzero()[:, 0].tolist() for n, mask in what.units.items()}
+    else:
+        asked = _by_zeros(traced, model)
+    for axis, units in asked.items():
+        if not units:
+            raise PlanError(
+                f"'{axis.name}' would lose all of its {axis.units} units; at least one must stay. "
+                "Raise the density, set a floor, or use scope 'tensor'"
+            )
+    return {axis: units for axis, units in asked.items() if len(units) < axis.units}
+
+
+def _axis(every: Mapping[str, Axis], name: str) -> Axis:
+    if name not in every:
+        raise unknown("structure", name, every)
+    return every[name]
+
+
+def _by_zeros(traced: Trace, model: nn.Module) -> Plan:
+    """Units that own a parameter that is not zero, for the axes on by default that go exactly."""
+    axes = [axis for axis in traced.axes if axis.default and axis.exact]
+    targets = coupled_targets(traced, model, axes)
+    parameters = dict(model.named_parameters())
+    return {axis: _alive(target, parameters) for axis, target in targets.items()}
+
+
+def _alive(target: Target, parameters: Mapping[str, Tensor]) -> list[int]:
+    parts = [m.layout.matrix(parameters[m.param].detach()) != 0 for m in target.members]
+    return torch.stack([part.any(1) for part in parts]).any(0).nonzero()[:, 0].tolist()
+
+
+def _masked(model: nn.Module, traced: Trace, plan: Plan) -> nn.Module:
+    """A copy with zeros for what goes."""
+    targets = coupled_targets(traced, model, list(plan))
+    masks = {axis.name: torch.zeros(axis.units, dtype=torch.bool) for axis in plan}
+    for axis, units in plan.items():
+        masks[axis.name][units] = True
+    return Masks().apply(copy.deepcopy(model), tuple(targets.values()), masks)
+
+
+def _gap(a: nn.Module, b: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+    """Largest difference of the outputs, relative to the largest output, in evaluation mode."""
+    with torch.no_grad(), as_traced(a), as_traced(b):
+        return difference(floats(b(*args, **kwargs)), floats(a(*args, **kwargs)))
+
+
+def _record(
+    traced: Trace, model: nn.Module, plan: Plan, removal: Removal, gap: float
+) -> dict[str, Any]:
+    kept = {axis.var: np.asarray(units) for axis, units in plan.items()}
+    return {
+        "level": removal.level,
+        "proof": {"error": removal.proof.error, "effect": removal.proof.effect},
+        "error": removal.error,
+        "difference": gap,
+        "parameters": [sum(p.numel() for p in m.parameters()) for m in (model, removal.module)],
+        "macs": [traced.macs(), traced.macs(kept)],
+        "units": {axis.name: [len(units), axis.units] for axis, units in plan.items()},
+        "exact": all(axis.exact for axis in plan),
+        "free_batch": traced.inference.captured.dynamic,
+        "attributes": [str(change) for change in removal.changes],
+        "replaced": list(removal.replaced),
+        "failed": dict(removal.failed),
+    }
+
+
+def measure(
+    model: nn.Module, example: Any, against: nn.Module | None = None, **options: Any
+) -> Measured | Comparison:
+    """Parameters, MACs, bytes and memory of a model; against another also latency and a verdict.
+
+    The package `secateur.measure` goes by the same name: `from secateur.measure.macs import …`
+    works as ever, while `secateur.measure(…)` is this function.
+
+    Args:
+        model: the model to judge.
+        example: a tensor, a tuple of arguments or a dict of keywords.
+        against: the reference, usually the dense network.
+        options: `masks` of one model; batch_sizes, threads, runtimes, pairs, … of a comparison, as
+            in `secateur.measure.report.compare`.
+    """
+    if against is None:
+        return _measure(model, example, **options)
+    names = options.pop("names", ("reference", "model"))
+    return _compare(against, model, example, names=names, **options)

@@ -1,0 +1,136 @@
+"""Coupled structures: whatever has to go together, found by tracing the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ..core.axes import Structure
+from ..core.component import register
+from ..core.errors import PlanError, unknown
+from ..core.names import pick
+from ..core.types import Target
+from .graph import Axis, Trace, trace
+from .graph.proof import norm_directions
+from .graph.targets import targets_of
+
+
+@register("coupled")
+class Coupled(Structure):
+    """Channels, neurons, heads, residual width: one target per axis, over every tensor it runs through.
+
+    A unit owns its slice of each parameter (a channel: the filter, its bias, the scale and shift
+    of its norm, and what later layers read of it). Masked units compute zeros, and `secateur.shrink`
+    takes them out. Buffers are no members: removal cuts them, and where the parameters are zero
+    their values do not matter.
+
+    Attributes:
+        kinds: only axes of these kinds (`channels`, `neurons`, `heads`, …), those that are off by
+            default too; empty = all that are on by default.
+        include: selectors of axes by name; only these, those that are off by default too.
+        exclude: selectors of axes to leave alone.
+        exact_only: leave out axes whose removal does not equal masking (residual width under layer
+            norm).
+    """
+
+    kinds: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    exact_only: bool = True
+
+    def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
+        """One target per axis, shape (units,), in the order of the network."""
+        traced = trace_example(model, example, f"structure '{self.name}'")
+        made = coupled_targets(traced, model, self._asked(traced.axes))
+        if self.exact_only:
+            self._refuse_named(made)
+            made = {axis: target for axis, target in made.items() if target.exact}
+        if not made:
+            raise PlanError(
+                "no coupled structure is left that may be pruned; `secateur trace` and "
+                "secateur.trace(model, example) show all, and why others are off"
+            )
+        return tuple(made.values())
+
+    def _asked(self, axes: Sequence[Axis]) -> list[Axis]:
+        """The axes that kinds, include and exclude leave."""
+        every = {axis.name: axis for axis in axes}
+        present = {axis.kind for axis in axes}
+        for kind in self.kinds:
+            if kind not in present:
+                raise unknown("kind of structure to prune in this network", kind, present)
+        named = set(pick(self.include, every, "structure"))
+        gone = set(pick(self.exclude, every, "structure"))
+        chosen = (a for a in axes if self._on(a, named) and a.name not in gone)
+        return [a for a in chosen if not self.kinds or a.kind in self.kinds]
+
+    def _on(self, axis: Axis, named: set[str]) -> bool:
+        if self.include:
+            return axis.name in named
+        return axis.default or axis.kind in self.kinds
+
+    def _refuse_named(self, made: Mapping[Axis, Target]) -> None:
+        """An axis asked for by name is not dropped silently."""
+        for axis, target in made.items():
+            if not target.exact and axis.name in self.include:
+                raise PlanError(
+                    f"removing units of '{axis.name}' does not equal masking them "
+                    f"({axis.why or 'norm without scale'}); exact_only=False prunes it all the same"
+                )
+
+
+def trace_example(model: nn.Module, example: object, who: str) -> Trace:
+    """The axes of `model`, traced on an example: a tensor, a tuple of arguments or a dict of keywords."""
+    if example is None:
+        raise PlanError(
+            f"{who} traces the network and needs an input; pass example=... (a tensor, a tuple "
+            "of arguments or a dict of keywords)"
+        )
+    return trace(model, *arguments(example))
+
+
+def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """An example as positional and keyword arguments."""
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return tuple(example) if isinstance(example, tuple | list) else (example,), {}
+
+
+def coupled_targets(traced: Trace, model: nn.Module, axes: Sequence[Axis]) -> dict[Axis, Target]:
+    """The targets of axes with the parameters that masks may zero, by the names the model has for them."""
+    names = {n: n for n, _ in model.named_parameters()}
+    twins = traced.inference.captured.twins
+    names |= {n: own for group in twins.values() for own in group if own in names for n in group}
+    made = zip(axes, targets_of(traced, axes), strict=True)
+    return {axis: _masked(traced, model, axis, target, names) for axis, target in made}
+
+
+def _masked(
+    traced: Trace, model: nn.Module, axis: Axis, target: Target, names: Mapping[str, str]
+) -> Target:
+    """Without buffers, and without directions of weight norms (their length is zeroed instead)."""
+    unmasked = {
+        part.tensor for part in axis.members
+        if (part.tensor, part.dim) in norm_directions(traced.inference)
+    }  # fmt: skip
+    members = tuple(
+        replace(member, param=names[member.param])
+        for member in target.members
+        if member.param in names and member.param not in unmasked
+    )
+    exact = target.exact and not any(_shifts(model, part.tensor) for part in axis.members)
+    layer = members[0].param.rpartition(".")[0]
+    return replace(target, members=members, exact=exact, layer=layer)
+
+
+def _shifts(model: nn.Module, tensor: str) -> bool:
+    """Whether it is the running mean of a norm without a scale, which makes of zeros something else."""
+    owner, _, name = tensor.rpartition(".")
+    if name != "running_mean" or owner not in dict(model.named_modules()):
+        return False
+    module = model.get_submodule(owner)
+    return isinstance(module, _NormBase) and not module.affine

@@ -1,0 +1,105 @@
+"""Coupled structures as a list that prints itself."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from .graph import Axis, Trace
+from .graph.axes import Frozen, Slice
+
+EXPECTED = ("user input", "user output", "convolution window")
+"""Reasons nobody wonders about: shown with everything else only when all is asked for."""
+
+SHOWN = 4
+"""How many names a line gives before it counts the rest."""
+
+
+class Structures(tuple[Axis, ...]):
+    """What `secateur.trace` found: a tuple of axes; as text, a table and what was frozen.
+
+    Attributes:
+        trace: the full trace behind it, with terms and events.
+    """
+
+    trace: Trace
+
+    def __new__(cls, found: Trace) -> Structures:
+        """The axes of a trace."""
+        made = super().__new__(cls, found.axes)
+        made.trace = found
+        return made
+
+    @property
+    def frozen(self) -> tuple[Frozen, ...]:
+        """Dimensions of parameters that keep their size, and why."""
+        return self.trace.frozen
+
+    def lines(self, everything: bool = False) -> Iterator[str]:
+        """The table, then what was frozen; `everything` adds axes' tensors and each frozen dimension."""
+        yield from _table(self, everything)
+        yield ""
+        on = sum(axis.default for axis in self)
+        yield f"{len(self)} structures, {on} on by default; MACs are those of the whole example"
+        yield from _every_frozen(self.frozen) if everything else _frozen_by_reason(self.frozen)
+        for operator, layers in self.trace.unknown.items():
+            yield f"operator without a rule: {operator} in {_some(list(layers))}"
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+_HEAD = ("name", "kind", "units", "members", "params/unit", "MACs/unit", "on", "removal")
+
+
+def _table(axes: tuple[Axis, ...], everything: bool) -> Iterator[str]:
+    rows = [_HEAD, *(_row(axis) for axis in axes)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
+    for row, axis in zip(rows, [None, *axes], strict=True):
+        cells = [
+            cell.rjust(width) if 2 <= i <= 5 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+        if everything and axis is not None:
+            yield from (f"    {_slice(part)}" for part in axis.members)
+
+
+def _row(axis: Axis) -> tuple[str, ...]:
+    removal = "exact" if axis.exact else f"not exact: {axis.why}"
+    off = "" if axis.default else f"; off: {axis.note}"
+    counts = (axis.units, len(axis.members), axis.parameters, axis.macs)
+    return (
+        axis.name, axis.kind, *(f"{n:,}" for n in counts), "on" if axis.default else "off",
+        removal + off,
+    )  # fmt: skip
+
+
+def _slice(part: Slice) -> str:
+    """A member: the tensor, the dimension, and where in it units lie when not simply 0, 1, 2, …"""
+    where = []
+    for place in part.places:
+        repeats = "".join(f", {n} times every {step}" for n, step in place.repeats)
+        if place.offset or place.stride != 1 or repeats:
+            where.append(f"from {place.offset} by {place.stride}{repeats}")
+    return f"{part.tensor}, dimension {part.dim}" + (f" ({'; '.join(where)})" if where else "")
+
+
+def _frozen_by_reason(frozen: tuple[Frozen, ...]) -> Iterator[str]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for item in frozen:
+        reason = item.why.partition(" (")[0]
+        if reason not in EXPECTED:
+            groups[reason].append(f"{item.tensor}[{item.dim}]")
+    for reason, places in groups.items():
+        yield f"frozen by {reason}: {_some(places)}"
+
+
+def _every_frozen(frozen: tuple[Frozen, ...]) -> Iterator[str]:
+    for item in frozen:
+        yield f"frozen: {item.tensor}, dimension {item.dim} of size {item.size}: {item.why}"
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
