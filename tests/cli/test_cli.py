@@ -241,3 +241,30 @@ def test_a_recipe_written_out_runs_like_a_method(
     path = study(tmp_path, "{method: dense, label: Dense}", own)
     assert call(["plan", path]) == 0
     assert "given" in capsys.readouterr().out
+
+
+def test_runs_of_another_process_are_left_to_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from secateur.experiments.config import load_experiment
+    from secateur.experiments.locks import held
+    from secateur.experiments.runner import Runner
+
+    path, out = study(tmp_path, "seeds: [0, 1]", "seeds: [0]"), tmp_path / "runs"
+    runner = Runner(out, load_experiment(path))
+    with held(runner.folder(runner.planned[0])) as mine:
+        assert mine
+        assert call(["run", path, "--out", str(out)]) == 0
+        assert "still at work" in capsys.readouterr().out
+        assert len(list(out.rglob("result.json"))) == 2
+    assert call(["resume", str(out)]) == 0
+    assert len(list(out.rglob("result.json"))) == 3
+
+
+def test_a_distributed_launch_is_refused_with_the_way_to_do_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "once per device" in error(
+        ["run", study(tmp_path), "--out", str(tmp_path / "x")], capsys
+    )

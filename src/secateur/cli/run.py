@@ -80,6 +80,11 @@ def _narrowed(study: Experiment, seeds: str | None, only: list[str] | None) -> E
 def _carry_out(runner: Runner, report: bool, lang: str) -> None:
     with Live(runner.planned) as live:
         runner.run(live)
+    if not runner.finished:
+        print(
+            f"other processes are still at work; when they are done: secateur resume {runner.root}"
+        )
+        return
     runner.analyse(print)
     from ..report import terminal_table
 

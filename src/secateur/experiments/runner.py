@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ class Runner:
         device: str = "auto",
         checkpoint_seconds: float = 30.0,
     ) -> None:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise PlanError(
+                "a study is not launched as one distributed job; start `secateur run` once per "
+                "device on the same --out (CUDA_VISIBLE_DEVICES=0, =1, …): the runs are shared out"
+            )
         if not 0 < scale <= 1:
             raise PlanError(f"scale {scale} is outside (0, 1]; 1 is the study as it is defined")
         self.root, self.study, self.scale = Path(root), study, scale
@@ -57,6 +63,11 @@ class Runner:
             )
         plain = _definition(path)
         return cls(root, Experiment(**plain["study"]), scale=plain["scale"], device=device)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every run of the study has a result."""
+        return all(self.result(planned) is not None for planned in self.planned)
 
     def run(self, listen: Listener) -> None:
         """Every run that is not finished; another process' runs are left to it."""
