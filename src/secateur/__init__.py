@@ -12,7 +12,7 @@ from .core.errors import SecateurError
 from .core.recipe import Recipe
 from .core.time import Time
 from .engine.train import Training, preset
-from .structural import measure, shrink, trace
+from .structural import Shrunk, measure, shrink, trace
 
 __version__ = "0.1.0"
 
@@ -20,6 +20,7 @@ __all__ = [
     "Recipe",
     "Result",
     "SecateurError",
+    "Shrunk",
     "Time",
     "Training",
     "measure",

@@ -52,8 +52,9 @@ class Shrunk:
         record: `level` (A ordinary modules, B with inferred attributes, C with some graph modules,
             D a graph), `proof` (relative difference of removed and masked, and of masked and whole,
             on random weights), `error` (of the delivered module from the proved graph),
-            `difference` (of the outputs on the example, from the masked network), parameters, MACs
-            and units before and after, attributes changed and modules replaced.
+            `difference` (of the outputs on the example, from the masked network; a rounding error
+            where `exact` is true), parameters, MACs and units before and after, attributes
+            changed and modules replaced.
     """
 
     model: nn.Module
@@ -90,10 +91,12 @@ def shrink(
     plan = _plan(what, keep, traced, stock)
     args, kwargs = arguments(example)
     removal = remove(traced, stock, plan, args, kwargs, preserve_norms=preserve_norms)
-    masked = _masked(stock, traced, plan)
-    gap = _gap(masked, removal.module, args, kwargs)
+    targets = coupled_targets(traced, stock, list(plan))
+    record = _record(traced, stock, plan, removal)
+    record["exact"] = all(target.exact for target in targets.values())
+    record["difference"] = _gap(_masked(stock, targets, plan), removal.module, args, kwargs)
     kept = {axis.name: tuple(units) for axis, units in plan.items()}
-    return Shrunk(removal.module, kept, _record(traced, stock, plan, removal, gap))
+    return Shrunk(removal.module, kept, record)
 
 
 def _without_masks(model: nn.Module) -> nn.Module:
@@ -148,9 +151,8 @@ def _alive(target: Target, parameters: Mapping[str, Tensor]) -> list[int]:
     return torch.stack([part.any(1) for part in parts]).any(0).nonzero()[:, 0].tolist()
 
 
-def _masked(model: nn.Module, traced: Trace, plan: Plan) -> nn.Module:
+def _masked(model: nn.Module, targets: Mapping[Axis, Target], plan: Plan) -> nn.Module:
     """A copy with zeros for what goes."""
-    targets = coupled_targets(traced, model, list(plan))
     masks = {axis.name: torch.zeros(axis.units, dtype=torch.bool) for axis in plan}
     for axis, units in plan.items():
         masks[axis.name][units] = True
@@ -163,19 +165,15 @@ def _gap(a: nn.Module, b: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
         return difference(floats(b(*args, **kwargs)), floats(a(*args, **kwargs)))
 
 
-def _record(
-    traced: Trace, model: nn.Module, plan: Plan, removal: Removal, gap: float
-) -> dict[str, Any]:
+def _record(traced: Trace, model: nn.Module, plan: Plan, removal: Removal) -> dict[str, Any]:
     kept = {axis.var: np.asarray(units) for axis, units in plan.items()}
     return {
         "level": removal.level,
         "proof": {"error": removal.proof.error, "effect": removal.proof.effect},
         "error": removal.error,
-        "difference": gap,
         "parameters": [sum(p.numel() for p in m.parameters()) for m in (model, removal.module)],
         "macs": [traced.macs(), traced.macs(kept)],
         "units": {axis.name: [len(units), axis.units] for axis, units in plan.items()},
-        "exact": all(axis.exact for axis in plan),
         "free_batch": traced.inference.captured.dynamic,
         "attributes": [str(change) for change in removal.changes],
         "replaced": list(removal.replaced),
