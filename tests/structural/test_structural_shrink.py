@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.core.errors import PlanError, SecateurError
+from secateur.criteria import Taylor
 from secateur.data import load
 from secateur.materialise.guard import guards
 from secateur.models import build_seeded, load_weights
@@ -121,6 +122,7 @@ class TestWhatGoes:
             model[0].bias[2] = 0
             model[2].weight[:, 2] = 0
             model[0].weight[3] = 0  # its bias still counts
+            model[0].weight[4, 0] = model[0].bias[4] = model[2].weight[0, 4] = 0  # so does a part
         assert sc.shrink(model, X).kept == {"0": (0, 1, 3, 4, 5, 6, 7)}
 
     def test_nothing_where_nothing_is_zero(self) -> None:
@@ -158,6 +160,43 @@ class TestWhatGoes:
         kept = sc.shrink(model, x, keep={name: range(4)}, preserve_norms=True).record
         assert kept["difference"] < 1e-5
 
+    def test_two_removals_equal_one(self) -> None:
+        once = sc.shrink(mlp(), X, keep={"0": [1, 4, 6], "2": [0, 2]}).model
+        first = sc.shrink(mlp(), X, keep={"0": [1, 2, 4, 6]}).model
+        twice = sc.shrink(first, X, keep={"0": [0, 2, 3], "2": [0, 2]}).model
+        assert str(once) == str(twice)
+        both = zip(once.state_dict().values(), twice.state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in both)
+
+
+class TestAfterTraining:
+    def data(self) -> tuple[Tensor, Tensor]:
+        x = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        return x, (x.mean((1, 2, 3)) > 0).long()
+
+    def network(self) -> nn.Module:
+        return build_seeded("resnet8", 0, num_classes=2, in_channels=1, image_size=8, width=4)
+
+    def test_masks_that_held_while_training_went_on_can_be_taken_out(self) -> None:
+        """Norms of removed channels have seen zeros; what they have learnt of them must not matter."""
+        training = sc.preset("short").model_copy(
+            update={"length": sc.Time(2, "ep"), "batch_size": 16}
+        )
+        result = sc.prune(
+            self.network(), "group-norm", density=0.5, fine_tune="2ep", data=self.data(),
+            training=training,
+        )  # fmt: skip
+        x = self.data()[0][:4]
+        shrunk = sc.shrink(result, x)
+        assert torch.allclose(outputs(shrunk.model, x), outputs(result.model, x), atol=1e-5)
+        assert shrunk.record["parameters"][1] < shrunk.record["parameters"][0]
+
+    def test_scores_that_need_gradients_pool_over_all_members(self) -> None:
+        recipe = sc.recipe("group-norm", density=0.5).model_copy(update={"criterion": Taylor()})
+        result = sc.prune(self.network(), recipe, data=self.data())
+        assert sum(int(m.sum()) for m in result.units.values()) == round(0.5 * 32)
+        assert sc.shrink(result, self.data()[0][:2]).record["difference"] < 1e-5
+
 
 class TestMethods:
     def filters(self) -> nn.Sequential:
@@ -185,7 +224,8 @@ class TestMethods:
     def test_each_layer_keeps_the_same_share_unless_all_are_compared(self) -> None:
         model, example = resnet()
         with torch.no_grad():
-            model.layer1[0].conv1.weight[:8] *= 1e-3
+            model.layer1[0].conv1.weight[:8] *= 1e-3  # half of a layer: these go first
+            model.layer1[1].conv1.weight *= 1e-3  # a whole layer: its scale means nothing
         shares = {}
         for across in (False, True):
             result = sc.prune(model, "l1-filters", density=0.75, example=example, across=across)
@@ -193,7 +233,7 @@ class TestMethods:
             total = sum(m.numel() for m in result.units.values())
             assert sum(int(m.sum()) for m in result.units.values()) == round(0.75 * total)
         assert set(shares[False].values()) == {0.75}
-        assert shares[True]["layer1.0.conv1"] <= 0.5
+        assert shares[True]["layer1.0.conv1"] <= 0.5 < shares[True]["layer1.1.conv1"]
         assert "conv1" not in shares[False]  # tied by residual sums
 
     def test_the_last_unit_stays(self) -> None:
