@@ -118,3 +118,8 @@ def test_a_trained_network_is_trained_on_where_the_method_works_during_training(
 def test_a_trained_network_cannot_rewind_its_weights() -> None:
     with pytest.raises(PlanError, match="early weights"):
         build(lottery_ticket(), 10, 50, trained=True)
+
+
+def test_rounds_with_nothing_between_them_are_measured_once() -> None:
+    ops = build(synflow(density=0.01), 0, 0)
+    assert kinds(ops) == ["Snapshot", "Evaluate", *["Prune"] * 100, "Evaluate"]

@@ -100,8 +100,10 @@ def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = Fals
         ops.append(Prune(number, update, first=number == 1))
         last = i == len(after)
         plan = recovery if last else _rounds(recovery)
-        if plan.idle:
+        if plan.idle and last:  # rounds with nothing between them end in one state
             ops.append(Evaluate(number, "pruned"))
+        elif plan.idle:
+            continue
         elif plan.every_update or last:
             ops += _recovery(number, plan, back, steps_per_epoch, total)
     return ops

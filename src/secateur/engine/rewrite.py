@@ -265,6 +265,8 @@ def run(
         values: parameter or buffer name -> the tensor to compute with instead.
         example: the input: a tensor, a tuple of arguments or a dict of keywords.
         what: what the run is for, as an error calls it.
+
+    A mode serves one run.
     """
     keywords = dict(example) if isinstance(example, Mapping) else {}
     args = tuple(example) if isinstance(example, tuple | list) else (example,)
@@ -276,6 +278,8 @@ def run(
         raise PlanError(
             f"{what} of {type(model).__name__} cannot be worked out: {reason}"
         ) from error
+    finally:
+        mode.rules.clear()  # the rules are bound to the mode: a cycle that would outlive the run
     floats = [t for t in tensors(output) if t.is_floating_point()]
     if not floats:
         raise PlanError(f"{what}: {type(model).__name__} returns no floating tensor to start from")
