@@ -78,6 +78,23 @@ def test_the_command_prints_the_same(capsys: pytest.CaptureFixture[str]) -> None
     assert "did you mean 'resnet8'" in capsys.readouterr().err
 
 
+class InOut(nn.Module):
+    """A layer that stores its weight [in, out], as GPT-2 does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(3, 8)), nn.Parameter(torch.randn(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.addmm(self.bias, x, self.weight)
+
+
+def test_a_weight_stored_the_other_way_round_is_written_by_its_columns() -> None:
+    model = nn.Sequential(InOut(), nn.ReLU(), nn.Linear(8, 2))
+    (axis,) = sc.trace(model, torch.zeros(2, 3))
+    assert (axis.name, axis.kind, axis.units, axis.default) == ("0", "neurons", 8, True)
+
+
 class TestCoupled:
     def only(self, model: nn.Module, **fields: object) -> list[str]:
         return [t.name for t in Coupled(**fields).targets(model, IMAGE)]

@@ -104,12 +104,12 @@ def hint(value: Any) -> int:
 def is_constant(node: fx.Node) -> bool:
     """Whether a value is made of parameters and buffers alone, within a few operators."""
     layer = [node]
-    for _ in range(12):
-        layer = [source for n in layer for source in n.all_input_nodes if n.op != "get_attr"]
+    for _ in range(13):
         if not layer:
             return True
         if any(n.op == "placeholder" for n in layer) or len(layer) > 32:
             return False
+        layer = [source for n in layer for source in n.all_input_nodes if n.op != "get_attr"]
     return False
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import fx
+
 from secateur.structure.graph.op import Op, Value, rule
 from secateur.structure.graph.rules.pointwise import broadcast
 from secateur.structure.graph.terms import Dims, Term, size
@@ -29,19 +31,17 @@ def linear(op: Op) -> Value:
 def matmul(op: Op) -> Value:
     """[..., m, k] and [..., k, n] -> [..., m, n]; a vector is a row on the left, a column on the right."""
     first, second = op.tensors() if len(op.tensors()) == 2 else op.tensors() * 2
-    return product(op, first, second)
+    return product(op, first, second, op.node.args[0], op.weight())
 
 
-def product(op: Op, a: Dims, b: Dims) -> Dims:
-    """The dimensions of `a @ b`."""
+def product(op: Op, a: Dims, b: Dims, left: object, weight: fx.Node | None) -> Dims:
+    """The dimensions of `a @ b`; `weight` is the factor that is a parameter, perhaps `left`."""
     op.unify(a[-1], b[-2] if len(b) > 1 else b[0])
     rows = a[-2:-1] if len(a) > 1 else ()
     columns = b[-1:] if len(b) > 1 else ()
     lead = broadcast(op, a[:-2], b[:-2])
-    weight = op.weight()
-    out, other = (
-        (rows, columns) if weight is not None and weight is op.node.args[0] else (columns, rows)
-    )
+    on_the_left = weight is not None and weight is left
+    out, other = (rows, columns) if on_the_left else (columns, rows)
     op.cost(out, a[-1:], lead + other, weight)
     return lead + rows + columns
 
@@ -50,7 +50,7 @@ def product(op: Op, a: Dims, b: Dims) -> Dims:
 def add_product(op: Op) -> Value:
     """input + a @ b."""
     names = {"addmm": ("mat1", "mat2"), "addmv": ("mat", "vec")}.get(op.name, ("batch1", "batch2"))
-    out = product(op, op[names[0]], op[names[1]])
+    out = product(op, op[names[0]], op[names[1]], op.raw(names[0]), op.weight(*names))
     if op.name == "addbmm":
         op.freeze(list(op[names[0]][:1]), "sum over the batch")
         out = out[1:]
