@@ -45,8 +45,8 @@ test: lint types  ## everything that must pass
 bench: $(STAMP)  ## the benchmarks: ratios in paired runs
 	$(PY) -m benchmarks
 
-demo: $(RUNS)  ## the main job on embedded data, in minutes
-	$(PY) -m secateur run experiments/demo.yaml --out runs/demo --report
+demo: $(RUNS)  ## the main job on embedded data, in minutes (one thread: its tensors are tiny)
+	OMP_NUM_THREADS=1 $(PY) -m secateur run experiments/demo.yaml --out runs/demo --report
 
 demo-cifar: $(RUNS)  ## prune the trained ResNet-20 on real CIFAR-10
 	$(PY) -m secateur run experiments/demo-cifar.yaml --out runs/demo-cifar --report

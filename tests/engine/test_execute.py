@@ -205,3 +205,37 @@ class TestBadInput:
     def test_options_beside_a_finished_recipe(self) -> None:
         with pytest.raises(PlanError, match="finished recipe"):
             sc.prune(network(), sc.recipe("snip"), data=data(), sparsity=0.5)
+
+
+class Twice(torch.autograd.Function):
+    """An operator of the user's own, without the forward derivative that paths are followed by."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return 2 * gradients[0]
+
+
+class Opaque(nn.Module):
+    """Uses an operator that paths cannot be followed through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(Twice.apply(self.first(x)))
+
+
+def test_where_paths_cannot_be_followed_pruning_goes_on_and_says_so() -> None:
+    result = sc.prune(Opaque(), "magnitude", sparsity=0.5, example=torch.randn(1, 4))
+    last = result.record["points"][-1]
+    assert last["untraced"]
+    assert last["empty"] == []
+    with pytest.raises(PlanError, match="ruled out"):
+        sc.prune(
+            Opaque(), "magnitude", sparsity=0.5, example=torch.randn(1, 4), on_collapse="error"
+        )

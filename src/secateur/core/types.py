@@ -158,11 +158,13 @@ class Health:
         empty: layers that keep no weight.
         unreachable: layers whose kept weights lie on no path from input to output.
         severed: whether no output depends on the input any more.
+        untraced: why paths could not be followed in this network; empty where they were.
     """
 
     empty: list[str] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
     severed: bool = False
+    untraced: str = ""
 
     @property
     def collapsed(self) -> bool:

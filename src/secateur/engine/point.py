@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..core.errors import PlanError
 from ..core.types import Health
 from ..measure import collapse
 from ..measure.macs import count_macs
@@ -39,12 +40,20 @@ def measure_point(model: nn.Module, example: Any, masks: Mapping[str, Tensor]) -
         "empty": health.empty,
         "unreachable": health.unreachable,
         "severed": health.severed,
+        "untraced": health.untraced,
     }
 
 
 def health_of(model: nn.Module, example: Any, masks: Mapping[str, Tensor]) -> Health:
-    """Collapsed layers; without an example only those that have no kept weight."""
+    """Collapsed layers; where paths cannot be followed, those without a kept weight, and why."""
     if example is None:
-        empty = [name.rpartition(".")[0] for name, mask in masks.items() if not bool(mask.any())]
-        return Health(empty=empty)
-    return collapse.check(model, example, masks)
+        return _empty_layers(masks, "no example input was given")
+    try:
+        return collapse.check(model, example, masks)
+    except (PlanError, RuntimeError) as error:  # an operator that paths cannot be followed through
+        return _empty_layers(masks, " ".join(str(error).split())[:300])
+
+
+def _empty_layers(masks: Mapping[str, Tensor], reason: str) -> Health:
+    empty = [name.rpartition(".")[0] for name, mask in masks.items() if not bool(mask.any())]
+    return Health(empty=empty, untraced=reason)

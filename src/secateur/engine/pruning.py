@@ -84,11 +84,17 @@ def _collapsed(run: Run, op: Prune) -> list[str]:
     layers = list(dict.fromkeys(health.empty + health.unreachable))
     names = ", ".join(layers[:5]) + (f" and {len(layers) - 5} more" if len(layers) > 5 else "")
     said = f"round {op.round} of method '{run.recipe.method}' collapses {names}"
+    if health.untraced and run.setting.on_collapse == "error" and run.setting.example is not None:
+        raise PlanError(
+            f"collapse cannot be ruled out, paths cannot be followed: {health.untraced}; "
+            "allow it with on_collapse='report'"
+        )
     if layers and run.setting.on_collapse == "error":
         raise CollapseError(
             f"{said}; raise the density, set a floor per layer, or allow it with on_collapse='report'"
         )
-    if layers:
+    if layers != run.cut:  # said once, not in every round
+        run.cut = layers
         log.warning("%s (kept: %.4g %%)", said, 100 * run.density)
     return layers
 

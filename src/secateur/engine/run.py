@@ -116,6 +116,8 @@ class Run:
         self.masks = keep_all(self.targets, next(model.parameters()).device)
         self.hard = HardMasks(model, self.elements())
         self.trainer: Trainer | None = None
+        self.cut: list[str] = []
+        """Layers that the newest masks cut off."""
         self.place = Place()
         self._started = time.monotonic()
 

@@ -7,7 +7,14 @@ from itertools import groupby
 from ..core.cards import METHODS, Method
 from ..core.recipe import Recipe
 
-FAMILIES = ("baselines", "at initialisation", "while training", "after training", "tickets")
+FAMILIES = (
+    "baselines",
+    "at initialisation",
+    "while training",
+    "after training",
+    "structured",
+    "tickets",
+)
 
 _HEAD = """# Methods
 
