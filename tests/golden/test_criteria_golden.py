@@ -7,15 +7,17 @@ import torch
 from torch import nn
 
 from secateur.core.axes import Criterion
-from secateur.core.layout import whole
+from secateur.core.layout import along, whole
 from secateur.core.types import Member, Target
 from secateur.criteria import (
+    FirstMember,
     Force,
     Gradient,
     Grasp,
     Lamp,
     Magnitude,
     Random,
+    Relative,
     Snip,
     Supermask,
     SynFlow,
@@ -63,6 +65,9 @@ GOLDEN = {
     Supermask(keep="small_init_small_final"): [[5 / 7, 4 / 7, 1 / 7, 2 / 7], [1, 4 / 7, 2 / 7, 1 / 7]],
     # squares of survivors in descending order 64 16 9 4 1 .25 .25; tails 64 80 89 93 94 94.25 94.5
     Lamp(): [[1 / 94, 4 / 93, 9 / 89, 16 / 80], [0.25 / 94.25, 0.25 / 94.5, 0, 1]],
+    # the mean of |w| is 19 / 8
+    Relative(): [[8 / 19, 16 / 19, 24 / 19, 32 / 19], [4 / 19, 4 / 19, 0, 64 / 19]],
+    FirstMember(): [[1, 2, 3, 4], [0.5, 0.5, 0, 8]],
     Lamp(inner=Gradient()): [[9 / 25, 1 / 30, 1 / 31, 0.25 / 31.25], [1, 4 / 29, 0, 0]],
 }  # fmt: skip
 
@@ -85,6 +90,16 @@ def test_by_hand(criterion):
 
 def test_every_criterion_has_a_golden():
     assert {c.name for c in GOLDEN} | {Random().name} == set(Criterion.registry)
+
+
+def test_the_first_member_alone_counts():
+    """Rows of the first weight: 10 and 9; the second tensor's 100 and 0 are not looked at."""
+    net = nn.Sequential(nn.Linear(4, 2, bias=False), nn.Linear(2, 1, bias=False))
+    net[0].weight.data, net[1].weight.data = torch.tensor(W), torch.tensor([[100.0, 0.0]])
+    members = (Member("0.weight", along((2, 4), 0)), Member("1.weight", along((1, 2), 1)))
+    seen = ModelView(net, (Target("rows", "channels", (2,), members),))
+    assert FirstMember().score(seen, seen.targets[0]).tolist() == [10, 9]
+    assert Magnitude().score(seen, seen.targets[0]).tolist() == [110, 9]
 
 
 def test_random_depends_on_seed_round_and_name_only():

@@ -93,7 +93,7 @@ def _collapsed(run: Run, op: Prune) -> list[str]:
         raise CollapseError(
             f"{said}; raise the density, set a floor per layer, or allow it with on_collapse='report'"
         )
-    if layers != run.cut:  # said once, not in every round
+    if layers and layers != run.cut:  # said once, not in every round
         run.cut = layers
         log.warning("%s (kept: %.4g %%)", said, 100 * run.density)
     return layers
