@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from . import methods as _catalogue  # noqa: F401  (fills the registry of methods)
@@ -161,11 +160,3 @@ def score(
     batches = as_batches(data, 128, seed, "scoring", shuffle=False)
     seen = example if example is not None else _first_input(data)
     return score_model(model, criterion, options, batches, loss, seen, seed)
-
-
-def load_state(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Zero a model's weights where `masks` says so (masks from a result or a file)."""
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, mask in masks.items():
-            parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)

@@ -49,10 +49,22 @@ class Registry:
         return len(self._entries)
 
 
-class Component(BaseModel):
+class Plain(BaseModel):
+    """Base of checked values: frozen, without unknown keys, mistakes on one line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except pydantic.ValidationError as error:
+            raise readable(error, type(self)) from None
+
+
+class Component(Plain):
     """Base of all answers on all axes; an axis sets `registry`, an answer gets its `name`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     registry: ClassVar[Registry]
     name: ClassVar[str] = ""
@@ -63,10 +75,7 @@ class Component(BaseModel):
                 f"{type(self).__name__} has no name to be written down by; decorate it with "
                 '@register("…")'
             )
-        try:
-            super().__init__(**fields)
-        except pydantic.ValidationError as error:
-            raise readable(error, type(self)) from None
+        super().__init__(**fields)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -8,29 +8,16 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..core.cards import recipe
-from ..core.component import readable
+from ..core.component import Plain
 from ..core.errors import PlanError, StorageError, unknown
 from ..core.recipe import Recipe
 from ..core.scale import scale_times
 from ..engine.train import Training, preset
 
 SCHEMA = 1
-
-
-class Plain(BaseModel):
-    """Base of configurations: frozen, no unknown keys, errors on one line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __init__(self, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except pydantic.ValidationError as error:
-            raise readable(error, type(self)) from None
 
 
 class Network(Plain):

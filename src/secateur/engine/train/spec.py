@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import pydantic
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import Field, PlainSerializer, model_validator
 
-from ...core.component import encode, readable
+from ...core.component import Plain, encode
 from ...core.errors import PlanError, unknown
 from ...core.time import Time, TimeField
 from .lr import Constant, LearningRateField, OneCycle, Steps
 from .optimiser import SGD, Optimiser
-
-
-class Plain(BaseModel):
-    """Frozen, without unknown keys, mistakes on one line."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __init__(self, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except pydantic.ValidationError as error:
-            raise readable(error, type(self)) from None
 
 
 class Distil(Plain):
