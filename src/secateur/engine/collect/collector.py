@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...core.errors import NumberError, unknown
+from ...core.errors import DataError, NumberError, PlanError, unknown
+from ...core.random import derive
 from ...core.types import Target
 from .loop import means
+from .observing import OBSERVED, forward, observing, valid_of
 from .state import unchanged
 from .statistics import OWN_PASS, PER_BATCH, Job, Loss, Values, parse
 
@@ -37,7 +39,8 @@ def collect(
     is scored without dropout and with batch statistics in its batch norms, as the official codes of
     GraSP and FORCE do (they leave the network in training mode; at initialisation the running
     statistics mean nothing); `batch_statistics=False` uses the running ones, as the official SNIP
-    and SynFlow codes do. Afterwards parameters, gradients, buffers, training flags and generators
+    and SynFlow codes do; what flows through layers is always taken with the running ones, as the
+    network is used. Afterwards parameters, gradients, buffers, training flags and generators
     are bit for bit what they were, also when an exception left the loop.
 
     Args:
@@ -64,9 +67,34 @@ def collect(
         shared = {name: PER_BATCH[name] for name in asked if name in PER_BATCH}
         job.means = means(job, shared) if shared else {}
         own = {n: OWN_PASS[base](job, o) for n, (base, o) in asked.items() if base in OWN_PASS}
-    found = {**job.means, **own}
+    with unchanged(model, job.params, masks, batch_statistics=False):
+        flows = {name: parsed for name, parsed in asked.items() if parsed[0] in OBSERVED}
+        seen = observed(job, flows) if flows else {}
+    found = {**job.means, **own, **seen}
     _check(found)
     return found
+
+
+def observed(job: Job, asked: Mapping[str, tuple[str, float | None]]) -> dict[str, Values]:
+    """Statistics of what flows through the layers whose weights are asked for, in one pass.
+
+    Padding, as the batch's attention mask has it, never counts. Layers are named by their weights;
+    biases and the parameters of layers that are not called have no such statistics.
+    """
+    if job.batches is None:
+        raise PlanError(f"{', '.join(asked)} need batches; pass data=...")
+    torch.manual_seed(derive(job.seed, "collect"))
+    weights = [name for name in job.params if job.params[name].dim() >= 2]
+    count, current = 0, None
+    with observing(job.model, asked, weights, lambda: valid_of(current)) as seen:
+        for count, current in enumerate(job.batches, 1):  # noqa: B007 (read by the hooks)
+            forward(job.model, current)
+    if not count:
+        raise DataError(
+            "there are no batches to look at: the loader is empty, or an iterator that can be read "
+            "once only; pass a list of batches or a DataLoader"
+        )
+    return seen.values()
 
 
 def _params(model: nn.Module, of: Iterable[Target | str]) -> dict[str, nn.Parameter]:

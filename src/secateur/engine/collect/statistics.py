@@ -1,4 +1,4 @@
-"""The registry of statistics: means over batch gradients, and statistics with passes of their own."""
+"""The registry of statistics: means over batch gradients, what flows through layers, own passes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...core.errors import PlanError, unknown
+from .observing import OBSERVED
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """loss(model, batch) -> the mean loss of the batch, a scalar."""
@@ -55,7 +56,7 @@ OWN_PASS: dict[str, OwnPass] = {}
 
 def names() -> list[str]:
     """Every statistic that can be asked for."""
-    return sorted([*PER_BATCH, *OWN_PASS])
+    return sorted([*PER_BATCH, *OWN_PASS, *OBSERVED])
 
 
 def per_batch(name: str) -> Callable[[PerBatch], PerBatch]:
@@ -81,7 +82,7 @@ def own_pass(name: str) -> Callable[[OwnPass], OwnPass]:
 
 
 def _free(name: str) -> None:
-    if name in PER_BATCH or name in OWN_PASS:
+    if name in names():
         raise PlanError(f"statistic '{name}' is registered twice; names must be unique")
 
 
@@ -93,7 +94,7 @@ def parse(asked: str) -> tuple[str, float | None]:
     (('hessian_gradient', 200.0), ('gradient', None))
     """
     name, colon, text = asked.partition(":")
-    if name not in PER_BATCH and name not in OWN_PASS:
+    if name not in names():
         raise unknown("statistic", name, names())
     if not colon:
         return name, None
