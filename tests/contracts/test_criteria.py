@@ -13,7 +13,7 @@ import secateur.criteria  # noqa: F401  (fills the registry)
 from secateur.core.axes import Criterion, ElementCriterion
 from secateur.core.component import from_dict
 from secateur.core.layout import along, whole
-from secateur.core.types import Member, Target
+from secateur.core.types import Member, Target, element_masks
 from secateur.engine.collect import collect
 from secateur.engine.view import ModelView
 
@@ -85,6 +85,21 @@ def rows(net):
     )  # fmt: skip
 
 
+def hidden(net):
+    """One target of whole neurons: what writes them, their norm, and what reads them."""
+    written = ("a.weight", "a.bias", "norm.weight", "norm.bias")
+    members = [member(net, name, lambda shape: along(shape, 0)) for name in written]
+    members.append(member(net, "b.weight", lambda shape: along(shape, 1)))
+    return (Target("hidden", "neurons", (5,), tuple(members), layer="a"),)
+
+
+UNITS = {"any": [elements, rows], "coupled": [hidden]}
+"""What a criterion speaks of -> the targets it is tried on."""
+spoken = pytest.mark.parametrize(
+    ("criterion", "targets"), [(c, t) for c in CRITERIA for t in UNITS[c.speaks]], ids=str
+)
+
+
 def view_of(criterion, net, batches, initial, targets, masks=None):
     stats = collect(
         net, criterion.required(), targets, batches,
@@ -93,13 +108,13 @@ def view_of(criterion, net, batches, initial, targets, masks=None):
     return Spy(net, targets, masks, stats, seed=3)
 
 
-def score_all(criterion, net, batches, initial, targets=elements, masks=None):
+def score_all(criterion, net, batches, initial, targets=None, masks=None):
+    targets = targets or UNITS[criterion.speaks][0]
     view = view_of(criterion, net, batches, initial, targets(net), masks)
     return {t.name: criterion.score(view, t) for t in view.targets}
 
 
-@every
-@pytest.mark.parametrize("targets", [elements, rows])
+@spoken
 def test_a_finite_float_for_every_unit(criterion, targets):
     net, batches, initial = make()
     found = score_all(criterion, net, batches, initial, targets)
@@ -135,9 +150,9 @@ def test_the_model_stays_as_it_was(criterion):
 def test_other_precisions(criterion, dtype):
     net, batches, initial = make(dtype=dtype)
     found = score_all(criterion, net, batches, initial)
-    for name, score in found.items():
+    for score in found.values():
         assert bool(torch.isfinite(score).all())
-        assert score.device == net.get_parameter(name).device
+        assert score.device == net.a.weight.device
         if dtype == torch.float64 and criterion.name not in RANDOM:
             assert score.dtype == torch.float64
 
@@ -145,7 +160,7 @@ def test_other_precisions(criterion, dtype):
 @every
 def test_it_reads_the_statistics_it_declares_and_no_others(criterion):
     net, batches, initial = make()
-    view = view_of(criterion, net, batches, initial, elements(net))
+    view = view_of(criterion, net, batches, initial, UNITS[criterion.speaks][0](net))
     for target in view.targets:
         criterion.score(view, target)
     assert view.read == criterion.required()
@@ -169,6 +184,9 @@ def test_permuting_the_neurons_permutes_the_scores(criterion):
             elif name == "b.weight":
                 t.data.copy_(t.data[:, order].clone())
     moved = score_all(criterion, net, batches, initial)
+    if criterion.speaks == "coupled":
+        assert torch.allclose(moved["hidden"], plain["hidden"][order], rtol=1e-8, atol=1e-12)
+        return
     assert torch.allclose(moved["a.weight"], plain["a.weight"][order], rtol=1e-8, atol=0)
     assert torch.allclose(moved["b.weight"], plain["b.weight"][:, order], rtol=1e-8, atol=0)
 
@@ -176,10 +194,11 @@ def test_permuting_the_neurons_permutes_the_scores(criterion):
 @every
 def test_pruned_weights_leave_finite_scores(criterion):
     net, batches, initial = make()
-    targets = elements(net)
+    targets = UNITS[criterion.speaks][0](net)
     masks = {t.name: torch.rand(t.shape) > 0.5 for t in targets}
-    masks["b.weight"][:] = False
-    for name, mask in masks.items():
+    masks[targets[-1].name][:] = False
+    shapes = {name: p.shape for name, p in net.named_parameters()}
+    for name, mask in element_masks(targets, masks, shapes).items():
         net.get_parameter(name).data.mul_(mask)
     found = score_all(criterion, net, batches, initial, masks=masks)
     assert all(bool(torch.isfinite(score).all()) for score in found.values())

@@ -17,6 +17,8 @@ from .component import Component, Registry
 from .types import Groups, Masks, RecoveryPlan, Scores, Target, Update
 
 Pool = Literal["sum", "mean", "norm", "max"]
+Speaks = Literal["any", "coupled", "layers", "experts"]
+"""Units a criterion can score: any, only those that a later layer reads, whole layers, experts."""
 
 
 class View(Protocol):
@@ -57,6 +59,7 @@ class Criterion(Component, ABC):
 
     registry: ClassVar[Registry] = Registry("criterion")
     needs: ClassVar[frozenset[str]] = frozenset()
+    speaks: ClassVar[Speaks] = "any"
 
     def required(self) -> frozenset[str]:
         """The statistics this criterion needs; wrappers add those of what they wrap."""

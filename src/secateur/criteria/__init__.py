@@ -1,6 +1,8 @@
 """WHICH units are worth least: one criterion a file, each with its paper."""
 
+from .coupled_taylor import CoupledTaylor
 from .first_member import FirstMember
+from .fluctuation import Fluctuation
 from .force import Force
 from .gradient import Gradient
 from .grasp import Grasp
@@ -14,7 +16,9 @@ from .synflow import SynFlow
 from .taylor import Taylor
 
 __all__ = [
+    "CoupledTaylor",
     "FirstMember",
+    "Fluctuation",
     "Force",
     "Gradient",
     "Grasp",

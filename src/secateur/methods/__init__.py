@@ -1,5 +1,5 @@
 """The catalogue: published methods as functions that return a `Recipe`."""
 
-from . import at_init, basic, structured, tickets, while_training
+from . import at_init, basic, llm_structured, structured, tickets, while_training
 
-__all__ = ["at_init", "basic", "structured", "tickets", "while_training"]
+__all__ = ["at_init", "basic", "llm_structured", "structured", "tickets", "while_training"]

@@ -13,6 +13,7 @@ FAMILIES = (
     "while training",
     "after training",
     "structured",
+    "language models",
     "tickets",
 )
 

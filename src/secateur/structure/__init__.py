@@ -2,7 +2,8 @@
 
 from .blocks import Blocks
 from .coupled import Coupled
+from .protected import Protected
 from .rows import Rows
 from .weights import Weights
 
-__all__ = ["Blocks", "Coupled", "Rows", "Weights"]
+__all__ = ["Blocks", "Coupled", "Protected", "Rows", "Weights"]
