@@ -89,7 +89,7 @@ def hidden(net):
     """One target of whole neurons: what writes them, their norm, and what reads them."""
     written = ("a.weight", "a.bias", "norm.weight", "norm.bias")
     members = [member(net, name, lambda shape: along(shape, 0)) for name in written]
-    members.append(member(net, "b.weight", lambda shape: along(shape, 1)))
+    members.append(Member("b.weight", along((4, 5), 1), reads=1))
     return (Target("hidden", "neurons", (5,), tuple(members), layer="a"),)
 
 

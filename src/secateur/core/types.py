@@ -23,10 +23,16 @@ Masks = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Member:
-    """The elements of one tensor that belong to a target; `layout` says which go with which unit."""
+    """The elements of one tensor that belong to a target; `layout` says which go with which unit.
+
+    Attributes:
+        reads: the dimension along which a layer reads what the units put out; None where the tensor
+            writes them, or where that is not known.
+    """
 
     param: str
     layout: Layout
+    reads: int | None = None
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from .force import Force
 from .gradient import Gradient
 from .grasp import Grasp
 from .lamp import Lamp
+from .layer_scale import LayerScale
 from .magnitude import Magnitude
 from .random import Random
 from .relative import Relative
+from .smart_farm import SmartFarm
 from .snip import Snip
 from .supermask import Supermask
 from .synflow import SynFlow
@@ -23,9 +25,11 @@ __all__ = [
     "Gradient",
     "Grasp",
     "Lamp",
+    "LayerScale",
     "Magnitude",
     "Random",
     "Relative",
+    "SmartFarm",
     "Snip",
     "Supermask",
     "SynFlow",

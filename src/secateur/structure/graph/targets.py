@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
+
+from torch import fx
 
 from secateur.core.layout import Layout
 from secateur.core.types import Member, Target
 from secateur.structure.graph.axes import Axis
 from secateur.structure.graph.positions import Strided
+from secateur.structure.graph.terms import Var, free
 from secateur.structure.graph.trace import Trace
 
 
@@ -24,13 +28,37 @@ def targets_of(traced: Trace, axes: Iterable[Axis] | None = None) -> tuple[Targe
     ('0', 8, ['0.weight', '0.bias', '1.weight'])
     """
     chosen = [a for a in traced.axes if a.default] if axes is None else axes
-    return tuple(_target(traced, axis) for axis in chosen)
+    readers = _readers(traced)
+    return tuple(_target(traced, axis, readers[axis.var]) for axis in chosen)
 
 
-def _target(traced: Trace, axis: Axis) -> Target:
-    tensors = traced.inference.captured.tensors
+def _readers(traced: Trace) -> Mapping[Var, set[str]]:
+    """Axis -> the tensors whose layers sum over it, and do not write it themselves."""
+    out: dict[Var, set[str]] = defaultdict(set)
+    for cost in traced.inference.costs:
+        if cost.weight is not None:
+            written = {var for term in cost.out for var in free(term)}
+            tensors = _tensors(cost.weight)
+            for var in {var for term in cost.inner for var in free(term)} - written:
+                out[var] |= tensors
+    return out
+
+
+def _tensors(node: fx.Node) -> set[str]:
+    """The tensors a weight is made of: itself, or what it is a view of."""
+    found: set[str] = set()
+    layer = [node]
+    while layer:
+        found |= {str(n.target) for n in layer if n.op == "get_attr"}
+        layer = [source for n in layer for source in n.all_input_nodes if n.op != "get_attr"]
+    return found
+
+
+def _target(traced: Trace, axis: Axis, readers: set[str]) -> Target:
+    captured = traced.inference.captured
+    tensors = captured.tensors
     members = tuple(
-        Member(part.tensor, layout)
+        Member(part.tensor, layout, part.dim if readers & {*captured.twins[part.tensor]} else None)
         for part in axis.members
         for place in part.places
         for layout in layouts(tuple(tensors[part.tensor].shape), part.dim, place, axis.units)
