@@ -46,7 +46,7 @@ def neurons(net):
     members = [
         Member("gate.weight", along((UNITS, 4), 0)),
         Member("up.weight", along((UNITS, 4), 0)),
-        Member("down.weight", along((5, UNITS), 1)),
+        Member("down.weight", along((5, UNITS), 1), reads=1),
     ]
     return Target("gate", "neurons", (UNITS,), tuple(members), layer="gate")
 
@@ -56,7 +56,7 @@ def heads(net):
 
     members = [
         Member("up.weight", Layout((HEADS, WIDTH, 4), (0, 1, 2), 1)),
-        Member("down.weight", Layout((5, HEADS, WIDTH), (1, 0, 2), 1)),
+        Member("down.weight", Layout((5, HEADS, WIDTH), (1, 0, 2), 1), reads=1),
     ]
     return Target("up", "heads", (HEADS,), tuple(members), layer="up")
 

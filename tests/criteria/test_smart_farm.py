@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from secateur.core.errors import PlanError
+from secateur.core.reads import read
 from secateur.criteria import LayerScale, Magnitude, SmartFarm
-from secateur.criteria.consumers import by_unit, consumers
 from secateur.engine.collect import collect
 from secateur.engine.view import ModelView
 from secateur.structure import Coupled
@@ -121,18 +121,17 @@ def test_the_dead_layer_scores_zero(gemma: nn.Module) -> None:
 def test_a_convolution_reads_channels_times_kernel() -> None:
     net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 2))
     (target,) = Coupled().targets(net, torch.zeros(2, 1, 8, 8))
-    (reader,) = consumers(target, "test")
-    assert reader.param == "2.weight"
     values = torch.arange(12.0)  # 3 channels x 2 x 2
-    assert by_unit(ModelView(net, (target,)), reader, values).tolist() == values.view(3, 4).tolist()
+    view = ModelView(net, (target,), stats={"input_mean": {"2.weight": values}})
+    assert read(view, target, "input_mean").tolist() == values.view(3, 4).tolist()
 
 
-def test_a_grouped_reader_is_refused() -> None:
+def test_inputs_that_are_not_the_weights_are_refused() -> None:
     net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
     (target,) = Coupled().targets(net, torch.zeros(2, 4))
-    (reader,) = consumers(target, "test")
+    view = ModelView(net, (target,), stats={"input_mean": {"2.weight": torch.zeros(12)}})
     with pytest.raises(PlanError, match="works in groups"):
-        by_unit(ModelView(net, (target,)), reader, torch.zeros(12))
+        read(view, target, "input_mean")
 
 
 @pytest.mark.parametrize("depth", [2, 3, 7])

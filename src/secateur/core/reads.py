@@ -13,8 +13,8 @@ from .layout import Layout
 from .types import Target
 
 
-def inputs(layout: Layout, shape: tuple[int, ...]) -> Tensor | None:
-    """[units, features] the inputs of a weight [out, in, ...] that each unit owns whole.
+def inputs(layout: Layout, shape: tuple[int, ...], dim: int = 1) -> Tensor | None:
+    """[units, features] the inputs of a weight that each unit owns whole; `dim` numbers its inputs.
 
     None where the units are no inputs.
 
@@ -25,14 +25,16 @@ def inputs(layout: Layout, shape: tuple[int, ...]) -> Tensor | None:
     """
     if len(shape) < 2:
         return None
-    number = torch.arange(shape[1]).view(1, -1, *[1] * (len(shape) - 2)).expand(shape)
+    places = [1] * len(shape)
+    places[dim] = shape[dim]
+    number = torch.arange(shape[dim]).view(places).expand(shape)
     view = layout.view(number)  # [lead..., rest...], stride 0 along what the number does not name
     elements = 1
-    for dim in range(view.dim() - 1, layout.lead - 1, -1):
-        if view.stride(dim) == 0 or view.shape[dim] == 1:
-            elements *= view.shape[dim]
-            view = view.select(dim, 0)
-    if elements * shape[1] != math.prod(shape):
+    for rest in range(view.dim() - 1, layout.lead - 1, -1):
+        if view.stride(rest) == 0 or view.shape[rest] == 1:
+            elements *= view.shape[rest]
+            view = view.select(rest, 0)
+    if elements * shape[dim] != math.prod(shape):
         return None
     return view.reshape(layout.units, -1)
 
@@ -40,13 +42,16 @@ def inputs(layout: Layout, shape: tuple[int, ...]) -> Tensor | None:
 def readers(view: View, target: Target) -> list[tuple[str, Tensor]]:
     """(weight, [units, features]) of every layer that reads the target's units as its inputs.
 
-    Weights are [out, in, ...], as linear layers and convolutions have them.
+    Tracing tells them (`Member.reads`): the shape of a square weight alone does not say which of its
+    sides is the input.
     """
     found: dict[str, list[Tensor]] = {}
     for member in target.members:
-        features = inputs(member.layout, tuple(view.weight(member.param).shape))
-        if features is not None:
-            found.setdefault(member.param, []).append(features)
+        if member.reads is not None:
+            shape = tuple(view.weight(member.param).shape)
+            features = inputs(member.layout, shape, member.reads)
+            if features is not None:
+                found.setdefault(member.param, []).append(features)
     if not found:
         raise PlanError(
             f"no layer reads the units of '{target.name}' ({target.kind}) as its inputs, so what "
@@ -54,3 +59,21 @@ def readers(view: View, target: Target) -> list[tuple[str, Tensor]]:
             "kinds neurons or heads"
         )
     return [(param, torch.cat(parts, 1)) for param, parts in found.items()]
+
+
+def read(view: View, target: Target, statistic: str) -> Tensor:
+    """[units, values a unit] a statistic of the inputs, by unit, over all layers that read the target.
+
+    Of a convolution every place of the kernel has a value, as in a flattened filter.
+    """
+    parts = []
+    for param, features in readers(view, target):
+        values, shape = view.stat(statistic, param), view.weight(param).shape
+        rows = values.view(-1, math.prod(shape[2:]))  # [inputs, kernel]
+        if len(rows) not in shape[:2]:
+            raise PlanError(
+                f"the {len(rows)} inputs of '{param}' cannot be told by unit: its layer works in "
+                "groups; leave it out"
+            )
+        parts.append(rows[features.to(rows.device)].flatten(1))
+    return torch.cat(parts, 1)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..core.axes import Criterion, Speaks, View
 from ..core.component import register
+from ..core.reads import read
 from ..core.types import Target
-from .consumers import by_unit, consumers
 
 
 @register("smart-farm")
@@ -43,14 +43,9 @@ class SmartFarm(Criterion):
 
     def score(self, view: View, target: Target) -> Tensor:
         """[target.shape] importances in [0, mean + largest + active]."""
-        readers = consumers(target, f"criterion '{self.name}'")
-
-        def inputs(name: str) -> Tensor:  # [units, inputs a unit]
-            return torch.cat([by_unit(view, m, view.stat(name, m.param)) for m in readers], 1)
-
-        average = inputs("input_abs_mean").mean(1)
-        peak = inputs("input_abs_max").double().amax(1)
-        share = inputs(f"input_active:{self.threshold:g}").mean(1)
+        average = read(view, target, "input_abs_mean").mean(1)
+        peak = read(view, target, "input_abs_max").double().amax(1)
+        share = read(view, target, f"input_active:{self.threshold:g}").mean(1)
         return self.mean * _of_most(average) + self.largest * _of_most(peak) + self.active * share
 
 
