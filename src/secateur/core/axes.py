@@ -34,6 +34,9 @@ class View(Protocol):
     def alive(self, param: str) -> Tensor:
         """Bool mask of the parameter's elements as the current masks have it."""
 
+    def write(self, param: str, value: Tensor) -> None:
+        """Give a parameter new values, of the shape it has; what is masked becomes zero afterwards."""
+
     def stat(self, name: str, param: str) -> Tensor:
         """A collected statistic (one of the criterion's `needs`) that belongs to `param`."""
 
@@ -174,6 +177,10 @@ class Solver(Component, ABC):
     registry: ClassVar[Registry] = Registry("solver")
     needs: ClassVar[frozenset[str]] = frozenset()
     owns_selection: ClassVar[bool] = False
+
+    def prepare(self, model: nn.Module, targets: tuple[Target, ...]) -> bool:
+        """Add the parameters it will write (as zeros, which change nothing); whether it added any."""
+        return False
 
     @abstractmethod
     def solve(self, target: Target, proposal: Tensor, budget: Tensor, view: View) -> Tensor:

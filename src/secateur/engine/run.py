@@ -113,6 +113,8 @@ class Run:
         self.tell: Progress = progress or (lambda event: None)
         self.ops = build(recipe, *setting.lengths(), setting.trained)
         self.targets: tuple[Target, ...] = recipe.structure.targets(model, setting.example)
+        if recipe.solver is not None and recipe.solver.prepare(model, self.targets):
+            self.targets = recipe.structure.targets(model, setting.example)  # with what was added
         self.masks = keep_all(self.targets, next(model.parameters()).device)
         self.hard = HardMasks(model, self.elements())
         self.trainer: Trainer | None = None

@@ -19,7 +19,7 @@ class ModelView:
     """A whole model: its weights, masks and the statistics collected for this update.
 
     Args:
-        model: the network; its weights are read, never written, through the view.
+        model: the network; only `write` changes its weights.
         targets: what may be pruned.
         masks: current mask of each target (None = everything is kept).
         stats: the collected statistics.
@@ -51,6 +51,17 @@ class ModelView:
                 f"weight '{param}' holds NaN or infinite values; repair or retrain the model first"
             )
         return value
+
+    def write(self, param: str, value: Tensor) -> None:
+        """Give a parameter new values; NaN, infinite values and another shape are refused."""
+        held = self._params[param]
+        if value.shape != held.shape or not bool(torch.isfinite(value).all()):
+            raise NumberError(
+                f"new values of '{param}' have shape {tuple(value.shape)} (it has "
+                f"{tuple(held.shape)}) or are not finite; the old ones stay"
+            )
+        with torch.no_grad():
+            held.copy_(value)
 
     def alive(self, param: str) -> Tensor:
         """Bool mask of the parameter's elements as the current masks have it."""

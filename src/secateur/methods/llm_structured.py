@@ -8,9 +8,10 @@ from ..allocation import Bounded, ModelWide, Uniform
 from ..core.axes import Allocator
 from ..core.cards import method
 from ..core.recipe import Recipe
-from ..criteria import CoupledTaylor
+from ..criteria import CoupledTaylor, Fluctuation
 from ..schedule import OneShot
 from ..scope import Tensorwise
+from ..solve import BiasCompensation
 from ..structure import Coupled, Protected
 
 PARTS = ("neurons", "heads")
@@ -20,6 +21,43 @@ PARTS = ("neurons", "heads")
 def shares(across: bool) -> Allocator:
     """Every structure its share, or one ranking of all; one unit of each stays whatever its score."""
     return ModelWide(floor=1) if across else Bounded(inner=Uniform(), floor=1)
+
+
+@method(
+    "flap",
+    family="language models",
+    paper="Fluctuation-based Adaptive Structured Pruning for Large Language Models",
+    authors="An et al.",
+    year=2024,
+    arxiv="2312.11983",
+)
+def flap(
+    density: float = 0.8,
+    metric: Literal["wifv", "wifn", "ifv"] = "wifv",
+    across: bool = True,
+    compensate: bool = True,
+    square_heads: bool = True,
+    kinds: tuple[str, ...] = PARTS,
+) -> Recipe:
+    """Take out the FFN neurons and heads whose output hardly varies, and let biases stand in for them.
+
+    a_j = v_j Σ_i W_ij² for each input j of a down or output projection W (`wifv`; v_j its variance
+    over the calibration tokens), standardised within each layer, (a_j − mean) / std; a head and the
+    key-value group it shares count the mean of their features. One ranking over all layers
+    (`across`) decides; then b ← b + Σ_removed W_:j mean(x_j). `wifn` takes √(mean x_j²) · mean |W_ij|
+    and `ifv` v_j for a_j. No gradients and no training. As in the official code, features of heads
+    are squared before they are standardised (`square_heads`), which the paper does not say. There
+    the budget counts parameters, a head as 512 / 3 neurons; here `density` is the fraction of units.
+    Layers without a bias get one, which stock configurations of some architectures cannot express.
+    """
+    return Recipe(
+        structure=Coupled(kinds=kinds),
+        criterion=Fluctuation(metric=metric, square_heads=square_heads),
+        scope=Tensorwise(),
+        allocator=shares(across),
+        schedule=OneShot(density=density),
+        solver=BiasCompensation() if compensate else None,
+    )
 
 
 @method(

@@ -1,0 +1,82 @@
+"""Bias compensation: the mean of what was removed goes into the bias of the layer that read it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..core.axes import Solver, View
+from ..core.component import register
+from ..core.errors import PlanError
+from ..core.reads import inputs, readers
+from ..core.types import Target
+
+
+@register("bias-compensation")
+class BiasCompensation(Solver):
+    r"""b ← b + Σ_j W_:j m_j over the features j that the removed units own.
+
+    W: the weight [out, in] of each layer that reads them, m_j: the mean of its input j over all
+    tokens (over places and samples for convolutions, padding included). A feature that never varies
+    is replaced exactly. Layers without a bias get one; selection is left as proposed.
+
+    Shapes: b [out], in the layer's precision, summed in float64.
+
+    Paper: An, Zhao, Yu, Tang, Wang 2024, arXiv 2312.11983; the means are those of the dense
+    network's activations, as in the official code, which overwrites an existing bias.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"input_mean"})
+
+    def prepare(self, model: nn.Module, targets: tuple[Target, ...]) -> bool:
+        """A bias of zeros for every layer that reads a target and has none."""
+        params, seen, added = dict(model.named_parameters()), dict[str, set[int]](), False
+        for target in targets:
+            for member in target.members:
+                features = inputs(member.layout, tuple(params[member.param].shape))
+                if features is not None:
+                    _claim(seen.setdefault(member.param, set()), features, target, member.param)
+                    added |= _give_bias(model.get_submodule(member.param.rpartition(".")[0]))
+        return added
+
+    def solve(self, target: Target, proposal: Tensor, budget: Tensor, view: View) -> Tensor:
+        """The proposal; biases of the target's readers are written."""
+        gone = (view.masks[target.name] & ~proposal).flatten()
+        for param, features in readers(view, target):
+            lost = features[gone.cpu()].flatten()
+            weight = view.weight(param).double().flatten(1)  # [out, in * kernel]
+            mean = view.stat("input_mean", param).to(weight)  # [in * kernel]
+            each = weight * mean
+            each = each.view(len(weight), view.weight(param).shape[1], -1).sum(2)  # [out, in]
+            bias = view.weight(_bias(param))
+            view.write(_bias(param), (bias + each[:, lost.to(each.device)].sum(1)).to(bias.dtype))
+        return proposal
+
+
+def _bias(param: str) -> str:
+    """The name of the bias beside a weight."""
+    return param.removesuffix("weight") + "bias"
+
+
+def _claim(taken: set[int], features: Tensor, target: Target, param: str) -> None:
+    """Refuse targets that share features: what two remove would be made up for twice."""
+    mine = set(features.flatten().tolist())
+    if taken & mine:
+        raise PlanError(
+            f"'{target.name}' ({target.kind}) shares inputs of '{param}' with another structure, so "
+            "that bias compensation would count them twice; name kinds that do not overlap"
+        )
+    taken |= mine
+
+
+def _give_bias(layer: nn.Module) -> bool:
+    """Add a bias of zeros to a linear layer or convolution that has none."""
+    if getattr(layer, "bias", None) is not None:
+        return False
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    zeros = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device)
+    layer.bias = nn.Parameter(zeros, requires_grad=weight.requires_grad)
+    return True
