@@ -178,7 +178,7 @@ class FakeView:
         seed: int = 0,
         masks: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self.targets = targets
+        self.targets = self.every = targets
         self.seed = seed
         self.masks = masks if masks is not None else keep_all(targets)
 

@@ -43,6 +43,11 @@ class Bounded(Allocator):
         return self.inner.uses_density
 
     @property
+    def across_targets(self) -> bool:
+        """As what it wraps."""
+        return self.inner.across_targets
+
+    @property
     def scopes(self) -> frozenset[str]:
         """As what it wraps; bounds are per layer or row, so one group for all makes no sense."""
         return self.inner.scopes or frozenset({"tensor", "row"})

@@ -33,6 +33,11 @@ class Erk(Allocator):
     kernel: bool = True
 
     @property
+    def across_targets(self) -> bool:
+        """A layer's share depends on the sizes of all."""
+        return True
+
+    @property
     def scopes(self) -> frozenset[str]:
         """A density per layer."""
         return frozenset({"tensor"})

@@ -51,6 +51,11 @@ class Given(Allocator):
         return self.default is None
 
     @property
+    def across_targets(self) -> bool:
+        """Without a default, layers share what the named ones of the model leave."""
+        return self.default is None
+
+    @property
     def scopes(self) -> frozenset[str]:
         """Densities belong to layers, whose rows may compete apart."""
         return frozenset({"tensor", "row"})
@@ -58,7 +63,7 @@ class Given(Allocator):
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""
         left = alive(scores, groups)
-        named = self._named(view.targets)
+        named = self._named(view.every)
         keep = torch.zeros_like(groups.size)
         rest = torch.ones_like(groups.size, dtype=torch.bool)  # groups nobody has named
         for target in view.targets:

@@ -32,6 +32,11 @@ class ModelWide(Allocator):
     cap: Cap = 1.0
 
     @property
+    def across_targets(self) -> bool:
+        """The ranking is that of the whole model."""
+        return True
+
+    @property
     def scopes(self) -> frozenset[str]:
         """Layers are what it shares out between."""
         return frozenset({"tensor"})

@@ -25,6 +25,8 @@ class View(Protocol):
     """What criteria, allocators and solvers may look at: weights, collected statistics, masks."""
 
     targets: tuple[Target, ...]
+    every: tuple[Target, ...]
+    """The targets of the whole model; `targets` are those at hand (all, or those of one block)."""
     masks: Mapping[str, Tensor]
     """Current mask of each target, bool [target.shape]."""
 
@@ -115,6 +117,8 @@ class Scope(Component, ABC):
     """COMPARED with whom: cuts the units of all targets into groups."""
 
     registry: ClassVar[Registry] = Registry("scope")
+    across_targets: ClassVar[bool] = False
+    """Whether units of different targets are compared, so that all must be there at once."""
 
     @property
     def fixed_density(self) -> float | None:
@@ -141,6 +145,11 @@ class Allocator(Component, ABC):
     def scopes(self) -> frozenset[str]:
         """Names of the scopes it can work with; empty = any."""
         return frozenset()
+
+    @property
+    def across_targets(self) -> bool:
+        """Whether a target's budget depends on the others, so that all must be there at once."""
+        return False
 
     def required(self) -> frozenset[str]:
         """The statistics this allocator needs; wrappers add those of what they wrap."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -32,7 +32,8 @@ class Recipe(Component):
     Fields left at None mean that the axis is not used. `start` scores the very first selection of
     a method that grows (sparse training begins with a random mask); elsewhere it must be None.
     With `revive` removed units compete again in every round and come back with the weights of
-    step 0 (before training; sparse training grows instead).
+    step 0 (before training; sparse training grows instead). With `walk="blocks"` the repeated
+    blocks of the model are pruned one after the other, each on what the pruned ones before it give.
 
     >>> import secateur as sc
     >>> recipe = sc.recipe("snip", sparsity=0.9)
@@ -55,6 +56,7 @@ class Recipe(Component):
     recovery: Recovery | None = None
     materialise: Materialiser | None = None
     revive: bool = False
+    walk: Literal["whole", "blocks"] = "whole"
     method: str = Field(default="custom", description="the catalogue entry it came from")
 
     def model_post_init(self, _: Any) -> None:
@@ -65,6 +67,7 @@ class Recipe(Component):
         """Refuse combinations in which an axis would be ignored or contradict another."""
         self._check_density()
         self._check_growth()
+        self._check_walk()
         allowed = self.allocator.scopes
         if allowed and self.scope.name not in allowed:
             raise PlanError(
@@ -100,6 +103,21 @@ class Recipe(Component):
         if not self.schedule.regrows and (self.grow is not None or self.start is not None):
             raise PlanError(
                 f"schedule '{self.schedule.name}' never grows; `grow` and `start` would be ignored"
+            )
+
+    def _check_walk(self) -> None:
+        if self.walk == "whole":
+            return
+        for axis, part in (("scope", self.scope), ("allocator", self.allocator)):
+            if part.across_targets:
+                raise PlanError(
+                    f"{axis} '{part.name}' compares layers of the whole model, of which walk "
+                    "'blocks' has one block at a time; use scope 'row', 'tensor' or 'nm' with "
+                    "allocator 'uniform', or walk 'whole'"
+                )
+        if self.schedule.regrows or self.revive:
+            raise PlanError(
+                "walk 'blocks' visits every block once; what grows or revives needs walk 'whole'"
             )
 
     def required(self) -> frozenset[str]:

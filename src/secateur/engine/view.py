@@ -24,6 +24,7 @@ class ModelView:
         masks: current mask of each target (None = everything is kept).
         stats: the collected statistics.
         seed, round: what `generator` derives its streams from.
+        every: targets of the whole model, where `targets` are those of one block.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class ModelView:
         stats: Stats | None = None,
         seed: int = 0,
         round: int = 0,
+        every: tuple[Target, ...] = (),
     ) -> None:
         self.targets = targets
+        self.every = every or targets
         self._params = dict(model.named_parameters())
         device = self._params[targets[0].members[0].param].device
         self.masks: Mapping[str, Tensor] = masks if masks is not None else keep_all(targets, device)

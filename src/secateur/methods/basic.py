@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ..allocation import Erk, Uniform
 from ..core.axes import Criterion, Recovery, Scope
 from ..core.cards import method
@@ -27,6 +29,7 @@ def one_shot(
     at: str,
     classifier: bool,
     recovery: Recovery | None = None,
+    walk: Literal["whole", "blocks"] = "whole",
 ) -> Recipe:
     """Prune single weights once."""
     return Recipe(
@@ -36,6 +39,7 @@ def one_shot(
         allocator=Uniform(),
         schedule=OneShot(density=density, at=at),
         recovery=recovery,
+        walk=walk,
     )
 
 
@@ -88,14 +92,15 @@ def magnitude_layerwise(
     fine_tune: str | None = None,
     lr_scale: float = 0.1,
     classifier: bool = False,
+    walk: Literal["whole", "blocks"] = "whole",
 ) -> Recipe:
     """Keep the largest weights of each layer, the same share everywhere.
 
     s_i = |w_i|, compared within the layer: no layer can be emptied, but thin layers lose as large
-    a share as wide ones.
+    a share as wide ones. `walk="blocks"` prunes a model from disk that is larger than memory.
     """
     recovery = fine_tuning(fine_tune, lr_scale)
-    return one_shot(Magnitude(), Tensorwise(), density, at, classifier, recovery)
+    return one_shot(Magnitude(), Tensorwise(), density, at, classifier, recovery, walk)
 
 
 @method("random", family="baselines")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from ..core.axes import Scope
@@ -13,6 +15,8 @@ from ..core.types import Groups, Target
 @register("model")
 class Model(Scope):
     """Units of all targets compete in one group; layers end with densities of their own."""
+
+    across_targets: ClassVar[bool] = True
 
     def groups(self, targets: tuple[Target, ...]) -> Groups:
         """One group over all targets."""

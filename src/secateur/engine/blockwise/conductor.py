@@ -1,0 +1,144 @@
+"""Run a model up to one block: blocks that are done give back what they gave, the rest is not run.
+
+The model itself calls the block, with the masks, rotary tables and whatever else it gives to that
+block and no other; nothing is assumed about the arguments of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...core.errors import DataError, PlanError
+from .activations import Activations
+from .blocks import Block
+
+Batch = Mapping[str, torch.Tensor]
+
+
+class _Stop(Exception):
+    """The block that was looked for has been reached."""
+
+    def __init__(self, block: str, output: Any = None) -> None:
+        super().__init__(block)
+        self.block, self.output = block, output
+
+
+class Conductor:
+    """Takes over the `forward` of every block for the time of a walk.
+
+    Args:
+        model: the whole model; parts that are not called need not be loaded.
+        blocks: its repeated blocks.
+        batches: the calibration batches, each the keywords of one call.
+        activations: stack -> what its last finished block gave for each batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        blocks: Iterable[Block],
+        batches: Sequence[Batch],
+        activations: Callable[[str], Activations],
+    ) -> None:
+        self.model, self.batches = model, batches
+        self.blocks = {block.name: block for block in blocks}
+        self.outputs: dict[str, Activations] = {}
+        self._activations = activations
+        self._stale: list[Activations] = []
+        self._done: set[str] = set()
+        self._wanted: str | None = None
+        self._number = 0
+
+    @contextmanager
+    def conducting(self) -> Iterator[Conductor]:
+        """Inside, blocks are called by this object; afterwards everything is as before."""
+        originals = {name: block.module.forward for name, block in self.blocks.items()}
+        for name, forward in originals.items():
+            self.blocks[name].module.forward = self._stand_in(name, forward)
+        modes = {module: module.training for module in self.model.modules()}
+        self.model.eval()
+        try:
+            yield self
+        finally:
+            for block in self.blocks.values():
+                del block.module.forward
+            for module, mode in modes.items():
+                module.training = mode
+
+    def _stand_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if name in self._done:
+                return self.outputs[self.blocks[name].stack].get(self._number)
+            if self._wanted != name:
+                raise _Stop(name)
+            raise _Stop(name, forward(*args, **kwargs))
+
+        return call
+
+    def next(self) -> Block | None:
+        """The block that the model calls first of those that are not done; None after the last."""
+        self._wanted = None
+        if len(self._done) == len(self.blocks):
+            return None
+        reached = self._call(0)
+        return None if reached is None else self.blocks[reached.block]
+
+    def outputs_of(self, block: Block) -> Iterator[tuple[int, Any]]:
+        """(number of the batch, output of the block) for every batch, with the weights it has now."""
+        self._wanted = block.name
+        for number in range(len(self.batches)):
+            reached = self._call(number)
+            if reached is None or reached.block != block.name:
+                raise PlanError(
+                    f"batch {number} does not run through '{block.name}'; the block-wise walk needs "
+                    "a model whose blocks run in the same order for every batch"
+                )
+            yield number, reached.output
+
+    def run(self, block: Block) -> None:
+        """Run the block on every batch and let go of what it gave: for hooks."""
+        for _ in self.outputs_of(block):
+            pass
+
+    def finish(self, block: Block) -> None:
+        """Keep what the block gives now as the input of what follows."""
+        after = self._activations(block.name)
+        for number, output in self.outputs_of(block):
+            after.put(number, output)
+        self.skip(block, after)
+
+    def skip(self, block: Block, after: Activations) -> None:
+        """The block is done; what it gave is already there."""
+        if block.stack in self.outputs:
+            self._stale.append(self.outputs[block.stack])
+        self.outputs[block.stack] = after
+        self._done.add(block.name)
+
+    def forget(self) -> None:
+        """Let go of outputs that nothing needs any more."""
+        for activations in self._stale:
+            activations.clear()
+        self._stale.clear()
+
+    def batch(self) -> Batch:
+        """The batch that runs now."""
+        return self.batches[self._number]
+
+    @torch.no_grad()
+    def _call(self, number: int) -> _Stop | None:
+        self._number = number
+        try:
+            self.model(**self.batches[number])
+        except _Stop as reached:
+            return reached
+        except (TypeError, IndexError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(
+                f"the model cannot take calibration batch {number}: {reason}"
+            ) from error
+        return None

@@ -1,0 +1,202 @@
+"""The folder a walk writes to: a copy that is pruned in place, and shows itself when it is whole."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from ...artifact import storage_error, write_bytes
+from ...core.errors import StorageError
+from .activations import Activations, InMemory, OnDisk
+from .blocks import Block
+from .shards import Shards
+from .skeleton import Skeleton
+
+RECORD = "secateur.json"
+_JOURNAL, _LOCK, _ACTIVATIONS = ".journal.json", ".lock", ".activations"
+_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ckpt"}
+_SPARE = 32 << 20  # bytes that are to stay free: journal, record, card
+
+
+class Output:
+    """A model folder in the making, next to where it is to stand.
+
+    The work lies in `.NAME.partial`: copies of the weight files, in which each block's tensors are
+    replaced in place, and a journal. When all is done the folder is renamed. A process that finds
+    the work of a killed one, with the same digest, goes on there.
+
+    Args:
+        out: the folder to be; it must not exist, or be empty.
+        source: the weights to copy.
+        digest: names the whole request; work of another request is refused.
+        activations: where what flows between blocks is kept.
+        room: bytes those activations need at most.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        source: Shards,
+        digest: str,
+        activations: Literal["memory", "disk"] = "memory",
+        room: int = 0,
+    ) -> None:
+        self.out, self.source, self.digest = out, source, digest
+        self.partial = out.with_name(f".{out.name}.partial")
+        self.activations: Literal["memory", "disk"] = activations
+        self._room = room if activations == "disk" else 0
+        self.journal: dict[str, Any] = {}
+
+    @contextmanager
+    def working(self) -> Iterator[Output]:
+        """Checks first, then the copies; inside, this process alone works here."""
+        check_free(self.out, self.source.folder)
+        self._check_disk()
+        try:
+            self.partial.mkdir(parents=True, exist_ok=True)
+            lock = (self.partial / _LOCK).open("w")
+        except OSError as error:
+            raise storage_error(error, self.partial, "create") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise StorageError(
+                    f"another process works on '{self.out}'; wait for it or choose another folder"
+                ) from None
+            try:
+                self._begin()
+                yield self
+            finally:
+                if not self.journal.get("blocks") and self.partial.exists():
+                    shutil.rmtree(self.partial)  # nothing worth going on with
+
+    def _check_disk(self) -> None:
+        parent = next(p for p in (self.out.absolute(), *self.out.absolute().parents) if p.is_dir())
+        present = sum(p.stat().st_size for p in self.partial.rglob("*") if p.is_file())
+        needed = self.source.bytes + self._room + _SPARE - present
+        free = shutil.disk_usage(parent).free
+        if needed > free:
+            raise StorageError(
+                f"'{parent}' has {free / 1e9:.2f} GB free, the result needs {needed / 1e9:.2f} GB; "
+                "free some space or choose another folder"
+            )
+
+    def _begin(self) -> None:
+        """Go on with the work that lies here, or begin it."""
+        path = self.partial / _JOURNAL
+        if path.exists():
+            self.journal = json.loads(path.read_text(encoding="utf-8"))
+            if self.journal["digest"] != self.digest:
+                raise StorageError(
+                    f"'{self.partial}' holds unfinished work of another request; delete it, or "
+                    "repeat that request"
+                )
+        else:
+            self.journal = {"digest": self.digest, "blocks": {}, "outputs": []}
+            self.note()
+        self._copy()
+
+    def _copy(self) -> None:
+        """Weight files and all that is no weight; whole files only."""
+        others = [p.name for p in self.source.folder.iterdir() if _belongs(p)]
+        for name in [*others, *self.source.files]:
+            final = self.partial / name
+            if final.exists():
+                continue
+            temporary = self.partial / ".copy"
+            try:
+                shutil.copyfile(self.source.folder / name, temporary)
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+                temporary.replace(final)
+            except OSError as error:
+                raise storage_error(error, final, "write") from error
+
+    def note(self) -> None:
+        """Write the journal, in one step."""
+        write_bytes(self.partial / _JOURNAL, json.dumps(self.journal).encode())
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Write the record and give the folder its name."""
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        write_bytes(self.partial / RECORD, text.encode())
+        shutil.rmtree(self.partial / _ACTIVATIONS, ignore_errors=True)
+        for name in (_JOURNAL, _LOCK):
+            (self.partial / name).unlink(missing_ok=True)
+        try:
+            if self.out.exists():
+                self.out.rmdir()
+            self.partial.replace(self.out)
+        except OSError as error:
+            raise storage_error(error, self.out, "create") from error
+
+
+class FolderShelf:
+    """Blocks come from the source folder and go to the copy.
+
+    Args:
+        skeleton: the model and its names in the files.
+        output: the folder in the making.
+    """
+
+    def __init__(self, skeleton: Skeleton, output: Output) -> None:
+        self.skeleton, self.output = skeleton, output
+        self.copy = skeleton.shards.at(output.partial)
+
+    def load(self, block: Block) -> None:
+        """Read the block: as it was, or as it was pruned."""
+        done = block.name in self.output.journal["blocks"]
+        self.skeleton.load(block.name, self.copy if done else None)
+
+    def rows(self, block: Block) -> list[dict[str, Any]] | None:
+        """The journal's rows of the block."""
+        return self.output.journal["blocks"].get(block.name)
+
+    def store(self, block: Block, rows: list[dict[str, Any]]) -> None:
+        """Write the block's tensors, then note that it is done."""
+        self.copy.write(self.skeleton.stored(block.name))
+        self.output.journal["blocks"][block.name] = rows
+        self.output.note()
+
+    def kept(self, block: Block) -> Activations | None:
+        """Activations that were kept on disk."""
+        if self.output.activations == "disk" and block.name in self.output.journal["outputs"]:
+            return self.room(block.name)
+        return None
+
+    def room(self, block: str) -> Activations:
+        """Memory, or a folder of the block's own."""
+        if self.output.activations == "memory":
+            return InMemory()
+        return OnDisk(self.output.partial / _ACTIVATIONS / block)
+
+    def finished(self, block: Block) -> None:
+        """Note that the activations are whole."""
+        if self.output.activations == "disk":
+            self.output.journal["outputs"].append(block.name)
+            self.output.note()
+
+    def release(self, block: Block) -> None:
+        """Back to the meta device."""
+        self.skeleton.release(block.name)
+
+
+def check_free(out: Path, source: Path) -> None:
+    """The output must be a new or an empty folder, and not the source or a part of it."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StorageError(f"'{out}' is not empty; name a new folder, nothing is overwritten")
+    if source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise StorageError(f"'{out}' lies inside the source model; name a folder elsewhere")
+
+
+def _belongs(path: Path) -> bool:
+    """Whether a file of the source goes to the output as it is: no weights, no card of its own."""
+    plain = path.is_file() and not path.name.startswith(".")
+    return plain and path.suffix not in _WEIGHTS and path.name not in ("README.md", RECORD)

@@ -1,0 +1,224 @@
+"""A model without weights, into which blocks are loaded and from which they are let go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...core.errors import PlanError, StorageError
+from .shards import Shards
+
+
+class Skeleton:
+    """A Hugging Face model on the meta device and the files its weights lie in.
+
+    Names in files and names in the model may differ (experts that are stored one by one and held as
+    one tensor, prefixes): transformers' own conversions lead from one to the other and back.
+
+    Args:
+        shards: the folder's weights; `config.json` lies beside them.
+    """
+
+    def __init__(self, shards: Shards) -> None:
+        self.shards = shards
+        self.model = build(shards)
+        self.model.eval()
+        self._hooks = [
+            module.register_forward_pre_hook(self._on_call)
+            for module in self.model.modules()
+            if any(p.is_meta for p in module.parameters(recurse=False))
+        ]
+
+    @cached_property
+    def owners(self) -> dict[str, str]:
+        """Name in the files -> name of the (first) parameter of the model it becomes."""
+        from transformers.core_model_loading import (
+            WeightConverter,
+            WeightRenaming,
+            rename_source_key,
+        )
+
+        mapping = self._mapping()
+        renamings = [m for m in mapping if isinstance(m, WeightRenaming)]
+        converters = [m for m in mapping if isinstance(m, WeightConverter)]
+        state = self._state
+        out = {}
+        for key in self.shards.entries:
+            prefix = self.model.base_model_prefix
+            name, _ = rename_source_key(key, renamings, converters, prefix, state)
+            out[key] = key if name not in state and key in state else name
+        return out
+
+    @cached_property
+    def _state(self) -> dict[str, Tensor]:
+        """Names, shapes and dtypes of the model's state."""
+        return dict(self.model.state_dict())
+
+    @cached_property
+    def _aliases(self) -> dict[str, tuple[str, ...]]:
+        """Parameter -> all names of it; tied ones have several."""
+        groups: dict[int, list[str]] = {}
+        for name, p in self.model.named_parameters(remove_duplicate=False):
+            groups.setdefault(id(p), []).append(name)
+        return {name: tuple(names) for names in groups.values() for name in names}
+
+    def _mapping(self) -> list[Any]:
+        from transformers.conversion_mapping import get_model_conversion_mapping
+
+        return get_model_conversion_mapping(self.model)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Names in the files of everything below a module's path."""
+        return [key for key, owner in self.owners.items() if owner.startswith(prefix + ".")]
+
+    def load(self, prefix: str, shards: Shards | None = None) -> None:
+        """Read the parameters of one module, from the source or from another copy of the files."""
+        source = shards if shards is not None else self.shards
+        self._put({key: source.read(key) for key in self.keys(prefix)})
+        missing = [n for n, p in self.model.get_submodule(prefix).named_parameters() if p.is_meta]
+        if missing:
+            raise StorageError(
+                f"'{self.shards.folder}' holds no weights for '{prefix}.{missing[0]}'; "
+                "the files do not fit the configuration"
+            )
+
+    def _put(self, tensors: Mapping[str, Tensor]) -> None:
+        from transformers.core_model_loading import convert_and_load_state_dict_in_model
+        from transformers.modeling_utils import LoadStateDictConfig
+
+        config = LoadStateDictConfig(weight_mapping=self._mapping(), dtype=self.model.dtype)
+        with _quiet():
+            info, _ = convert_and_load_state_dict_in_model(self.model, dict(tensors), config)
+        if info.mismatched_keys:
+            name, got, wanted = sorted(info.mismatched_keys)[0]
+            raise StorageError(
+                f"'{name}' is {tuple(got)} in '{self.shards.folder}' and {tuple(wanted)} by its "
+                "config.json; the two do not belong together"
+            )
+        if info.conversion_errors or info.error_msgs:
+            raise StorageError(
+                f"weights cannot be read: {info.conversion_errors or info.error_msgs}"
+            )
+
+    def stored(self, prefix: str) -> dict[str, Tensor]:
+        """The parameters of one module under their names in the files, in the form of the files."""
+        from transformers.core_model_loading import revert_weight_conversion
+
+        inside = self.model.get_submodule(prefix).state_dict()
+        own = {f"{prefix}.{name}": value.detach() for name, value in inside.items()}
+        return {self._filed(n): v for n, v in revert_weight_conversion(self.model, own).items()}
+
+    def _filed(self, name: str) -> str:
+        """The name in the files, with or without the prefix of the base model."""
+        prefix = self.model.base_model_prefix + "."
+        for candidate in (name, name.removeprefix(prefix), prefix + name):
+            if candidate in self.shards.entries:
+                return candidate
+        raise StorageError(f"'{name}' has no place in the files of '{self.shards.folder}'")
+
+    def release(self, prefix: str) -> None:
+        """Let go of the parameters of one module."""
+        for module in self.model.get_submodule(prefix).modules():
+            for name, p in module.named_parameters(recurse=False):
+                module._parameters[name] = nn.Parameter(p.to("meta"), p.requires_grad)
+
+    def _on_call(self, module: nn.Module, args: object) -> None:
+        """Load a module outside the blocks when it is first called; the head never is."""
+        path = self._paths[id(module)]
+        names = [f"{path}.{n}".lstrip(".") for n, p in module._parameters.items() if p is not None]
+        for name in names:
+            if self.model.get_parameter(name).is_meta:
+                self._load_one(name)
+
+    @cached_property
+    def _paths(self) -> dict[int, str]:
+        return {id(module): path for path, module in self.model.named_modules()}
+
+    def _load_one(self, name: str) -> None:
+        aliases = self._aliases[name]
+        keys = [key for key, owner in self.owners.items() if owner in aliases]
+        if not keys:
+            raise StorageError(f"'{self.shards.folder}' holds no weights for '{name}'")
+        self._put({key: self.shards.read(key) for key in keys[:1]})
+        value = self.model.get_parameter(self.owners[keys[0]])
+        path, _, leaf = name.rpartition(".")
+        setattr(self.model.get_submodule(path), leaf, value)
+
+
+def build(shards: Shards) -> Any:
+    """The model of a folder's config.json with every parameter on the meta device."""
+    import transformers
+    from accelerate import init_empty_weights
+
+    config = read_config(shards.folder)
+    make = _constructor(transformers, config, shards.folder)
+    _settle(config)
+    with init_empty_weights(include_buffers=False):
+        model = make(config, dtype=_dtype(shards), experts_implementation="eager")
+    model.tie_weights()
+    return model
+
+
+def _constructor(library: Any, config: Any, folder: Path) -> Callable[..., Any]:
+    """What makes a model of the configuration's own class, or of a language model without one."""
+    if not config.architectures:
+        return library.AutoModelForCausalLM.from_config
+    cls = getattr(library, config.architectures[0], None)
+    if cls is None:
+        raise PlanError(
+            f"'{folder}' is a {config.architectures[0]}, which this transformers does not know; "
+            "models that bring code of their own are not run"
+        )
+    return cls._from_config
+
+
+def _settle(config: Any) -> None:
+    """No cache while blocks run one by one."""
+    for part in (config, getattr(config, "text_config", None)):
+        if part is not None and hasattr(part, "use_cache"):
+            part.use_cache = False
+
+
+def read_config(folder: Path) -> Any:
+    """The folder's configuration; without a sound config.json an error."""
+    from transformers import AutoConfig
+
+    path = folder / "config.json"
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except OSError:
+        raise StorageError(f"'{folder}' holds no config.json; name a model's folder") from None
+    except (ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StorageError(f"'{path}' describes no model known here: {reason}") from None
+
+
+def _dtype(shards: Shards) -> torch.dtype:
+    """The dtype that most weights are stored in."""
+    sizes: dict[torch.dtype, int] = {}
+    for entry in shards.entries.values():
+        if entry.dtype.is_floating_point:
+            sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.stop - entry.start
+    return max(sizes, key=lambda dtype: sizes[dtype])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar for every block."""
+    from transformers.utils import logging as theirs
+
+    shown = theirs.is_progress_bar_enabled()
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            theirs.enable_progress_bar()

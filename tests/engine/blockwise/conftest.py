@@ -1,0 +1,5 @@
+"""Everything here needs transformers."""
+
+import pytest
+
+pytest.importorskip("transformers")
