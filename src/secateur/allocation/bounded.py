@@ -11,7 +11,7 @@ from ..core.component import register
 from ..core.density import share
 from ..core.errors import PlanError
 from ..core.types import Groups, Scores
-from .budget import Cap, Floor, alive, check_possible, least
+from .budget import Cap, Floor, alive, check_possible, least, total
 
 
 @register("bounded")
@@ -55,6 +55,14 @@ class Bounded(Allocator):
     def required(self) -> frozenset[str]:
         """What the inner allocator needs."""
         return self.inner.required()
+
+    def check(self, groups: Groups, density: float | None) -> None:
+        """Refuse a density that floor and cap exclude; what the inner refuses is refused too."""
+        self.inner.check(groups, density)
+        if density is not None:
+            held = least(self.floor, self.cap, groups.size, groups.size)
+            wanted = total(groups, density)
+            check_possible(wanted, held, groups.size, groups, f"allocator '{self}'")
 
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""

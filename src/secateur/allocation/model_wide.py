@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ..core.axes import Allocator, View
 from ..core.component import register
+from ..core.density import share
+from ..core.layout import one_group
 from ..core.select import select
 from ..core.types import Groups, Scores
 from .budget import Cap, Floor, alive, check_possible, least, total
@@ -26,10 +28,13 @@ class ModelWide(Allocator):
         floor: the least to keep of each layer, a fraction below 1 or a number of units; a smaller
             layer stays whole.
         cap: the largest fraction of a layer that may be removed.
+        by_kind: rank neurons among neurons, heads among heads: every kind of target keeps the same
+            share, as far as the bounds let it.
     """
 
     floor: Floor = 0.0
     cap: Cap = 1.0
+    by_kind: bool = False
 
     @property
     def across_targets(self) -> bool:
@@ -41,6 +46,13 @@ class ModelWide(Allocator):
         """Layers are what it shares out between."""
         return frozenset({"tensor"})
 
+    def check(self, groups: Groups, density: float | None) -> None:
+        """Refuse a density that floor and cap exclude."""
+        assert density is not None
+        held = least(self.floor, self.cap, groups.size, groups.size)
+        wanted = total(groups, density)
+        check_possible(wanted, held, groups.size, groups, f"allocator '{self}'")
+
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""
         assert density is not None
@@ -49,5 +61,35 @@ class ModelWide(Allocator):
         check_possible(wanted, held, left, groups, f"allocator '{self}'")
         best = select(scores, groups, held)
         rest = {n: scores[n].masked_fill(best[n], -math.inf) for n in groups.layouts}
-        others = select(rest, groups.merged(), torch.tensor([wanted - int(held.sum())]))
-        return groups.count({n: best[n] | others[n] for n in groups.layouts})
+        pools = _pools(groups, view) if self.by_kind else [list(groups.layouts)]
+        each = _budgets(groups, pools, wanted, held, left)
+        for names, count in zip(pools, each.tolist(), strict=True):
+            others = select(rest, _joined(groups, names), torch.tensor([count]))
+            best |= {n: best[n] | others[n] for n in names}
+        return groups.count(best)
+
+
+def _pools(groups: Groups, view: View) -> list[list[str]]:
+    """Names of the targets of each kind."""
+    pools: dict[str, list[str]] = {}
+    for target in view.targets:
+        pools.setdefault(target.kind, []).append(target.name)
+    return list(pools.values())
+
+
+def _joined(groups: Groups, names: list[str]) -> Groups:
+    """All units of some targets as one group."""
+    layouts = {n: one_group(groups.layouts[n].shape) for n in names}
+    size = sum(int(groups.size[groups.first[n]]) for n in names)
+    return Groups(layouts, dict.fromkeys(names, 0), torch.tensor([size]))
+
+
+def _budgets(
+    groups: Groups, pools: list[list[str]], wanted: int, held: Tensor, left: Tensor
+) -> Tensor:
+    """[pools] units to keep beyond those held; in proportion to the pools' sizes."""
+    ids = [torch.tensor([groups.first[n] for n in names]) for names in pools]
+    size, floor, ceiling = (
+        torch.stack([of[i].sum() for i in ids]) for of in (groups.size, held, left)
+    )
+    return share(size.double() * wanted / int(size.sum()), wanted, ceiling, floor) - floor

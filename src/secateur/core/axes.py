@@ -155,6 +155,9 @@ class Allocator(Component, ABC):
         """The statistics this allocator needs; wrappers add those of what they wrap."""
         return self.needs
 
+    def check(self, groups: Groups, density: float | None) -> None:
+        """Refuse a density that bounds exclude, from the sizes alone, before any work is done."""
+
     @abstractmethod
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] int64 units to keep in each group.

@@ -69,4 +69,6 @@ def make_plan(model: nn.Module, recipe: Recipe, example: Any = None) -> Plan:
     weights = {n: p for n, p in model.named_parameters() if p.dim() >= 2}
     left = tuple(name for name in weights if name not in touched)
     total = sum(p.numel() for p in model.parameters())
-    return Plan(recipe, targets, recipe.scope.groups(targets), left, total)
+    groups = recipe.scope.groups(targets)
+    recipe.allocator.check(groups, recipe.schedule.final_density)
+    return Plan(recipe, targets, groups, left, total)

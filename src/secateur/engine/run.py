@@ -115,6 +115,8 @@ class Run:
         self.targets: tuple[Target, ...] = recipe.structure.targets(model, setting.example)
         if recipe.solver is not None and recipe.solver.prepare(model, self.targets):
             self.targets = recipe.structure.targets(model, setting.example)  # with what was added
+        groups = recipe.scope.groups(self.targets)
+        recipe.allocator.check(groups, recipe.schedule.final_density)
         self.masks = keep_all(self.targets, next(model.parameters()).device)
         self.hard = HardMasks(model, self.elements())
         self.trainer: Trainer | None = None
