@@ -32,8 +32,10 @@ class Recipe(Component):
     Fields left at None mean that the axis is not used. `start` scores the very first selection of
     a method that grows (sparse training begins with a random mask); elsewhere it must be None.
     With `revive` removed units compete again in every round and come back with the weights of
-    step 0 (before training; sparse training grows instead). With `walk="blocks"` the repeated
-    blocks of the model are pruned one after the other, each on what the pruned ones before it give.
+    step 0 (before training; sparse training grows instead). With `connected` a layer that a
+    selection would cut off keeps its strongest path, at the cost of the weakest weights elsewhere.
+    With `walk="blocks"` the repeated blocks of the model are pruned one after the other, each on
+    what the pruned ones before it give.
 
     >>> import secateur as sc
     >>> recipe = sc.recipe("snip", sparsity=0.9)
@@ -57,6 +59,7 @@ class Recipe(Component):
     materialise: Materialiser | None = None
     revive: bool = False
     walk: Literal["whole", "blocks"] = "whole"
+    connected: bool = False
     method: str = Field(default="custom", description="the catalogue entry it came from")
 
     def model_post_init(self, _: Any) -> None:
@@ -94,6 +97,10 @@ class Recipe(Component):
             )
 
     def _check_growth(self) -> None:
+        if self.schedule.regrows and self.connected:
+            raise PlanError(
+                f"schedule '{self.schedule.name}' moves weights around; `connected` would be ignored"
+            )
         if self.schedule.regrows and self.grow is None:
             raise PlanError(f"schedule '{self.schedule.name}' regrows; name a `grow` criterion")
         if self.schedule.regrows and self.revive:

@@ -39,7 +39,10 @@ class Linear(Rewrite):
 
 
 def flow(
-    model: nn.Module, example: Any, masks: Mapping[str, Tensor] | None = None
+    model: nn.Module,
+    example: Any,
+    masks: Mapping[str, Tensor] | None = None,
+    power: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     r"""R = sum of the outputs of the positive linear network for an input of ones, and its |w|.
 
@@ -54,6 +57,8 @@ def flow(
         model: the network.
         example: gives the input's shape (a tensor, a tuple of arguments or a dict); batch 1 is used.
         masks: parameter name -> bool mask, for weights that are pruned but not zero yet.
+        power: of the absolute values, relative to their tensor's largest where it is not 1, so that
+            no product of them leaves the range of the numbers.
 
     Returns:
         R (a scalar with a graph) and {parameter name: |w|, a leaf} to differentiate it by.
@@ -63,7 +68,7 @@ def flow(
     True
     """
     leaves = {
-        name: _positive(name, p, masks).requires_grad_()
+        name: _sharpened(_positive(name, p, masks), power).requires_grad_()
         for name, p in model.named_parameters()
         if p.is_floating_point()
     }
@@ -101,6 +106,11 @@ def _positive(name: str, p: Tensor, masks: Mapping[str, Tensor] | None) -> Tenso
     if "bias" in name.rpartition(".")[2]:
         return torch.zeros_like(value)
     return value * masks[name].to(value.device) if masks and name in masks else value
+
+
+def _sharpened(value: Tensor, power: float) -> Tensor:
+    """(v / max v)^power; v itself for power 1."""
+    return value if power == 1 else (value / value.amax().clamp(min=1e-300)).pow(power)
 
 
 def _unsigned(buffer: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from ..core.errors import CollapseError, PlanError
 from ..core.random import generator
 from ..core.recipe import Recipe
 from . import collect
+from .connected import connected_step
 from .initial import reinitialise
 from .point import health_of
 from .program import Prune, Restore, Snapshot
@@ -28,7 +29,10 @@ def prune(run: Run, op: Prune) -> None:
     stats = _statistics(run)
     view = ModelView(run.model, run.targets, run.masks, stats, run.setting.seed, op.round)
     before = run.elements()
-    run.masks = step(run.recipe, view, op.update, first=op.first)
+    if run.recipe.connected:
+        run.masks = connected_step(run, view, op.update, op.first)
+    else:
+        run.masks = step(run.recipe, view, op.update, first=op.first)
     if run.recipe.revive:
         _revive(run, before)
     collapsed = _collapsed(run, op)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.recipe import Recipe
-from ..core.types import Target, element_masks, keep_all
+from ..core.types import Masks, Target, element_masks, keep_all
 from ..materialise import HardMasks
 from .program import build
 from .store import MemoryStore, Store
@@ -131,7 +131,11 @@ class Run:
 
     def elements(self) -> dict[str, Tensor]:
         """The current masks as masks of parameters."""
-        return element_masks(self.targets, self.masks, self._shapes)
+        return self.elements_of(self.masks)
+
+    def elements_of(self, masks: Masks) -> dict[str, Tensor]:
+        """Masks of the units as masks of parameters."""
+        return element_masks(self.targets, masks, self._shapes)
 
     def mask_weights(self) -> None:
         """Bring weights, gradients and optimiser moments in line with the masks."""

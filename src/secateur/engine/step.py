@@ -15,7 +15,9 @@ from ..core.select import select
 from ..core.types import Groups, Masks, Scores, Update
 
 
-def step(recipe: Recipe, view: View, update: Update, *, first: bool = False) -> dict[str, Tensor]:
+def step(
+    recipe: Recipe, view: View, update: Update, *, first: bool = False, hold: Masks | None = None
+) -> dict[str, Tensor]:
     """The masks after `update`: {target: bool [target.shape]}; no weight is touched.
 
     Args:
@@ -23,6 +25,7 @@ def step(recipe: Recipe, view: View, update: Update, *, first: bool = False) -> 
         view: weights, current masks and the statistics that `recipe.required()` names.
         update: the density to reach and the share to drop and grow anew.
         first: whether this is the run's first update (`recipe.start` then scores it).
+        hold: units that stay whatever their score, where the budget of their group has room.
     """
     criterion = recipe.start if first and recipe.start is not None else recipe.criterion
     scores = score_all(criterion, view)
@@ -30,7 +33,7 @@ def step(recipe: Recipe, view: View, update: Update, *, first: bool = False) -> 
     alive = groups.count(view.masks)
     if recipe.schedule.regrows and not first:
         return _regrow(recipe, view, update, scores, groups, alive)
-    live = scores if recipe.revive else hide(scores, view.masks)
+    live = _first_of_all(scores if recipe.revive else hide(scores, view.masks), hold or {})
     keep = recipe.allocator.keep(live, groups, update.density, view)
     _check(keep, groups.size if recipe.revive else alive)
     return solve(recipe, view, select(live, groups, keep), keep)
@@ -57,6 +60,11 @@ def score_all(criterion: Criterion, view: View) -> dict[str, Tensor]:
 def hide(scores: Scores, masks: Masks) -> dict[str, Tensor]:
     """Scores with -inf wherever the mask says that a unit is gone."""
     return {n: s.masked_fill(~masks[n].to(s.device), -math.inf) for n, s in scores.items()}
+
+
+def _first_of_all(scores: Scores, hold: Masks) -> dict[str, Tensor]:
+    """Scores with +inf for the units that must stay."""
+    return {n: s.masked_fill(hold[n], math.inf) if n in hold else s for n, s in scores.items()}
 
 
 def _check(keep: Tensor, alive: Tensor) -> None:

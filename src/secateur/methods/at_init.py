@@ -101,12 +101,20 @@ def grasp(density: float = 0.1, classifier: bool = False) -> Recipe:
     year=2020,
     arxiv="2006.05467",
 )
-def synflow(density: float = 0.1, rounds: int = 100, classifier: bool = False) -> Recipe:
+def synflow(
+    density: float = 0.1, rounds: int = 100, classifier: bool = False, connected: bool = True
+) -> Recipe:
     """Keep the weights that carry the synaptic flow; no data, many rounds, no layer collapse.
 
     R = 1ᵀ (Π_l |W_l|) 1, s_i = |∂R/∂w_i · w_i|, scored anew in each of `rounds` rounds with
     densities density^(i/rounds). The last round ends exactly at `density`, whatever the number of
     rounds: a fixed share of the survivors every round would end wherever it ends.
+
+    Flow is conserved over every cut of the network, so a layer that all paths cross cannot die
+    early; a layer beside another branch can (a ResNet's 1x1 projections carry little of the flow
+    and are the first to be emptied). `connected` holds such a layer's strongest path when a round
+    would take it; the paper and its official code do not, and on plain networks it changes nothing.
     """
     schedule = Exponential(density=density, rounds=rounds, at="0it")
-    return _at_start(SynFlow(), schedule, classifier)
+    recipe = _at_start(SynFlow(), schedule, classifier)
+    return recipe.model_copy(update={"connected": connected})
