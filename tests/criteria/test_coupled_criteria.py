@@ -150,7 +150,7 @@ def test_fluctuation_standardises_over_what_is_still_there():
 def test_what_reads_a_unit():
     net, _ = make()
     found = readers(ModelView(net, (heads(net),)), heads(net))
-    assert [(name, features.tolist()) for name, features in found] == [
+    assert [(name, features.tolist()) for name, features, _ in found] == [
         ("down.weight", [[0, 1], [2, 3], [4, 5]])
     ]
     assert inputs(along((5,), 0), (5,)) is None

@@ -82,7 +82,7 @@ def test_convolutions_without_padding():
 
 def test_overlapping_targets_are_refused():
     model = net(bias=True)
-    members = (Member("2.weight", along((4, 8), 1)),)
+    members = (Member("2.weight", along((4, 8), 1), 1),)
     both = tuple(Target(name, "neurons", (8,), members) for name in ("one", "two"))
     with pytest.raises(PlanError, match=r"'two' .* shares inputs of '2\.weight'"):
         BiasCompensation().prepare(model, both)
@@ -98,3 +98,41 @@ def test_a_view_writes_values_of_the_right_shape_only():
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     view.write("2.bias", torch.arange(4.0))
     assert model[2].bias.tolist() == [0, 1, 2, 3]
+
+
+def test_layers_that_store_their_weights_input_first():
+    """GPT-2's Conv1D; its output projection is square, so that shapes cannot tell the sides."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        n_layer=1, n_embd=16, n_head=4, n_inner=16, vocab_size=20, n_positions=16, use_cache=False
+    )
+    dense = transformers.GPT2LMHeadModel(config).eval()
+    ids = torch.randint(0, 20, (6, 8))
+    seen = {}
+    projections = {
+        "attn": dense.transformer.h[0].attn.c_proj,
+        "mlp": dense.transformer.h[0].mlp.c_proj,
+    }
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, args, n=name: seen.__setitem__(n, args[0].detach())
+        )
+        for name, layer in projections.items()
+    ]
+    dense(ids)
+    for hook in hooks:
+        hook.remove()
+    result = sc.prune(
+        dense, "flap", example={"input_ids": ids[:2]}, data=[{"input_ids": ids}], density=0.5
+    )
+    block = result.model.transformer.h[0]
+    for name, layer in {"attn": block.attn.c_proj, "mlp": block.mlp.c_proj}.items():
+        kind = "heads" if name == "attn" else "neurons"
+        (target,) = [t for t in result.targets if t.kind == kind]
+        width = 16 // target.units
+        gone = (~result.units[target.name]).repeat_interleave(width)
+        mean = seen[name].flatten(0, 1).mean(0)
+        assert gone.any()
+        expected = projections[name].bias + mean[gone] @ projections[name].weight[gone]
+        assert torch.allclose(layer.bias, expected, atol=1e-6)

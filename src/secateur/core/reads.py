@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,26 +40,39 @@ def inputs(layout: Layout, shape: tuple[int, ...], dim: int = 1) -> Tensor | Non
     return view.reshape(layout.units, -1)
 
 
-def readers(view: View, target: Target) -> list[tuple[str, Tensor]]:
-    """(weight, [units, features]) of every layer that reads the target's units as its inputs.
+class Reader(NamedTuple):
+    """A weight that reads units: its name, [units, features] which inputs are whose, its input side."""
+
+    param: str
+    features: Tensor
+    dim: int
+
+    def weight(self, view: View) -> Tensor:
+        """[out, in, kernel] the weight in float64, whichever way round the layer stores it."""
+        found = view.weight(self.param).double().movedim(self.dim, 1)
+        return found.reshape(*found.shape[:2], -1)
+
+
+def readers(view: View, target: Target) -> list[Reader]:
+    """Every weight that reads the target's units as its inputs.
 
     Tracing tells them (`Member.reads`): the shape of a square weight alone does not say which of its
     sides is the input.
     """
-    found: dict[str, list[Tensor]] = {}
+    found: dict[tuple[str, int], list[Tensor]] = {}
     for member in target.members:
         if member.reads is not None:
             shape = tuple(view.weight(member.param).shape)
             features = inputs(member.layout, shape, member.reads)
             if features is not None:
-                found.setdefault(member.param, []).append(features)
+                found.setdefault((member.param, member.reads), []).append(features)
     if not found:
         raise PlanError(
             f"no layer reads the units of '{target.name}' ({target.kind}) as its inputs, so what "
             "flows into them cannot be judged; use a coupled structure, such as `coupled` with "
             "kinds neurons or heads"
         )
-    return [(param, torch.cat(parts, 1)) for param, parts in found.items()]
+    return [Reader(param, torch.cat(parts, 1), dim) for (param, dim), parts in found.items()]
 
 
 def read(view: View, target: Target, statistic: str) -> Tensor:
@@ -67,7 +81,7 @@ def read(view: View, target: Target, statistic: str) -> Tensor:
     Of a convolution every place of the kernel has a value, as in a flattened filter.
     """
     parts = []
-    for param, features in readers(view, target):
+    for param, features, _ in readers(view, target):
         values, shape = view.stat(statistic, param), view.weight(param).shape
         rows = values.view(-1, math.prod(shape[2:]))  # [inputs, kernel]
         if len(rows) not in shape[:2]:

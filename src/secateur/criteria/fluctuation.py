@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.axes import Criterion, Speaks, View
 from ..core.component import register
-from ..core.reads import readers
+from ..core.reads import Reader, readers
 from ..core.types import Target
 
 
@@ -40,20 +40,19 @@ class Fluctuation(Criterion):
 
     def score(self, view: View, target: Target) -> Tensor:
         """[target.shape] the mean of a unit's features, over all layers that read it."""
-        found = [(f, self._features(view, p, f.shape[1] > 1)) for p, f in readers(view, target)]
+        found = [(r.features, self._features(view, r)) for r in readers(view, target)]
         parts = [value[features.to(value.device)] for features, value in found]
         return torch.cat(parts, 1).mean(1).view(target.shape)
 
-    def _features(self, view: View, param: str, several: bool) -> Tensor:
+    def _features(self, view: View, reader: Reader) -> Tensor:
         """[in] the score of every feature that enters a layer."""
-        weight, (statistic,) = view.weight(param).double(), self.required()
-        flow = view.stat(statistic, param).to(weight)  # [in * kernel]
-        flat = weight.flatten(1)  # [out, in * kernel]
-        size = {"wifv": flat.square().sum(0), "wifn": flat.abs().mean(0)}.get(self.metric, 1.0)
-        each = size * (flow.sqrt() if self.metric == "wifn" else flow)
-        value = each.view(weight.shape[1], -1).sum(1)  # [in]
-        value = value.square() if several and self.square_heads else value
-        alive = view.alive(param).any(0).view(weight.shape[1], -1).any(1).to(value.device)
+        weight, (statistic,) = reader.weight(view), self.required()  # [out, in, kernel]
+        flow = view.stat(statistic, reader.param).to(weight).view(weight.shape[1:])  # [in, kernel]
+        size = {"wifv": weight.square().sum(0), "wifn": weight.abs().mean(0)}.get(self.metric, 1.0)
+        value = (size * (flow.sqrt() if self.metric == "wifn" else flow)).sum(1)  # [in]
+        if reader.features.shape[1] > 1 and self.square_heads:
+            value = value.square()
+        alive = view.alive(reader.param).movedim(reader.dim, 0).flatten(1).any(1).to(value.device)
         there = value[alive] if bool(alive.any()) else value
         std = there.std(correction=min(1, len(there) - 1)).clamp(min=1e-300)
         return (value - there.mean()) / std if self.standardise else value

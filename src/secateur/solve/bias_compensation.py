@@ -35,7 +35,10 @@ class BiasCompensation(Solver):
         params, seen, added = dict(model.named_parameters()), dict[str, set[int]](), False
         for target in targets:
             for member in target.members:
-                features = inputs(member.layout, tuple(params[member.param].shape))
+                if member.reads is None:
+                    continue
+                shape = tuple(params[member.param].shape)
+                features = inputs(member.layout, shape, member.reads)
                 if features is not None:
                     _claim(seen.setdefault(member.param, set()), features, target, member.param)
                     added |= _give_bias(model.get_submodule(member.param.rpartition(".")[0]))
@@ -44,14 +47,13 @@ class BiasCompensation(Solver):
     def solve(self, target: Target, proposal: Tensor, budget: Tensor, view: View) -> Tensor:
         """The proposal; biases of the target's readers are written."""
         gone = (view.masks[target.name] & ~proposal).flatten()
-        for param, features in readers(view, target):
-            lost = features[gone.cpu()].flatten()
-            weight = view.weight(param).double().flatten(1)  # [out, in * kernel]
-            mean = view.stat("input_mean", param).to(weight)  # [in * kernel]
-            each = weight * mean
-            each = each.view(len(weight), view.weight(param).shape[1], -1).sum(2)  # [out, in]
-            bias = view.weight(_bias(param))
-            view.write(_bias(param), (bias + each[:, lost.to(each.device)].sum(1)).to(bias.dtype))
+        for reader in readers(view, target):
+            lost = reader.features[gone.cpu()].flatten()
+            weight = reader.weight(view)  # [out, in, kernel]
+            mean = view.stat("input_mean", reader.param).to(weight).view(weight.shape[1:])
+            name = _bias(reader.param)
+            gain = (weight * mean).sum(2)[:, lost.to(weight.device)].sum(1)  # [out]
+            view.write(name, (view.weight(name) + gain).to(view.weight(name).dtype))
         return proposal
 
 
