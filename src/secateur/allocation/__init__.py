@@ -1,10 +1,11 @@
 """HOW MANY from each group: whole numbers with an exact total."""
 
 from .bounded import Bounded
+from .contiguous import Contiguous
 from .erk import Erk
 from .given import Given
 from .model_wide import ModelWide
 from .std_threshold import StdThreshold
 from .uniform import Uniform
 
-__all__ = ["Bounded", "Erk", "Given", "ModelWide", "StdThreshold", "Uniform"]
+__all__ = ["Bounded", "Contiguous", "Erk", "Given", "ModelWide", "StdThreshold", "Uniform"]

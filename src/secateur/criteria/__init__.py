@@ -1,5 +1,6 @@
 """WHICH units are worth least: one criterion a file, each with its paper."""
 
+from .block_influence import BlockInfluence
 from .coupled_taylor import CoupledTaylor
 from .first_member import FirstMember
 from .fluctuation import Fluctuation
@@ -8,6 +9,7 @@ from .gradient import Gradient
 from .grasp import Grasp
 from .lamp import Lamp
 from .layer_scale import LayerScale
+from .loss_difference import LossDifference
 from .magnitude import Magnitude
 from .random import Random
 from .relative import Relative
@@ -18,6 +20,7 @@ from .synflow import SynFlow
 from .taylor import Taylor
 
 __all__ = [
+    "BlockInfluence",
     "CoupledTaylor",
     "FirstMember",
     "Fluctuation",
@@ -26,6 +29,7 @@ __all__ = [
     "Grasp",
     "Lamp",
     "LayerScale",
+    "LossDifference",
     "Magnitude",
     "Random",
     "Relative",

@@ -2,11 +2,13 @@
 
 from . import (
     activations,
+    block_influence,
     gradient,
     gradient_abs,
     gradient_squared,
     hessian_gradient,
     initial,
+    loss_without,
     synaptic_flow,
 )
 from .collector import collect
@@ -14,12 +16,14 @@ from .statistics import names
 
 __all__ = [
     "activations",
+    "block_influence",
     "collect",
     "gradient",
     "gradient_abs",
     "gradient_squared",
     "hessian_gradient",
     "initial",
+    "loss_without",
     "names",
     "synaptic_flow",
 ]

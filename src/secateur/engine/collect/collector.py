@@ -62,7 +62,9 @@ def collect(
     """
     asked = {name: parse(name) for name in sorted(set(names))}
     masks = _of_parameters(model, masks or {})
+    of = tuple(of)
     job = Job(model, _params(model, of), batches, loss, seed, example, initial, masks)
+    job.targets = tuple(item for item in of if isinstance(item, Target))
     with unchanged(model, job.params, masks, batch_statistics), suspended or nullcontext():
         shared = {name: PER_BATCH[name] for name in asked if name in PER_BATCH}
         job.means = means(job, shared) if shared else {}

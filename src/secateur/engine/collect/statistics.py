@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...core.errors import PlanError, unknown
+from ...core.types import Target
 from .observing import OBSERVED
 
 Loss = Callable[[nn.Module, Any], Tensor]
@@ -30,6 +31,7 @@ class Job:
         example: an input, for statistics that need its shape only.
         initial: weights at step 0.
         masks: parameter name -> bool mask of its elements.
+        targets: whose units are judged, for statistics of units.
         means: per-batch statistics that are ready, so that no pass is made twice.
     """
 
@@ -41,6 +43,7 @@ class Job:
     example: Any = None
     initial: Mapping[str, Tensor] | None = None
     masks: Mapping[str, Tensor] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
     means: dict[str, Values] = field(default_factory=dict)
 
 
