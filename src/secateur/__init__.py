@@ -12,6 +12,7 @@ from .core.errors import SecateurError
 from .core.recipe import Recipe
 from .core.time import Time
 from .engine.train import Training, preset
+from .saving import load, save
 from .structural import Shrunk, measure, shrink, trace
 
 __version__ = "0.1.0"
@@ -23,12 +24,14 @@ __all__ = [
     "Shrunk",
     "Time",
     "Training",
+    "load",
     "measure",
     "methods",
     "plan",
     "preset",
     "prune",
     "recipe",
+    "save",
     "score",
     "shrink",
     "trace",

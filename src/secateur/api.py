@@ -11,10 +11,12 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from . import methods as _catalogue  # noqa: F401  (fills the registry of methods)
+from .artifact.source import before_pruning
 from .batches import as_batches, cross_entropy
 from .core.cards import METHODS, Method
 from .core.cards import recipe as _recipe
 from .core.errors import PlanError
+from .core.origin import set_origin
 from .core.recipe import Recipe
 from .core.types import Target
 from .engine.execute import execute
@@ -23,6 +25,7 @@ from .engine.run import Loss, Progress, Run, Setting
 from .engine.scoring import score_model
 from .engine.store import FolderStore, Store
 from .engine.train import Training
+from .structure.example import example_in_words
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,11 @@ def prune(
         on_collapse=on_collapse,
     )
     store: Store | None = FolderStore(Path(folder)) if folder is not None else None
+    origin = before_pruning(model, example_in_words(setting.example))
     outcome = execute(Run(chosen, network, setting, store, progress=progress))
     record = {"recipe": chosen.to_dict(), "digest": chosen.digest, "seed": seed}
     record |= {"points": outcome.points, "seconds": outcome.seconds}
+    set_origin(outcome.model, origin)
     return Result(outcome.model, outcome.masks, outcome.targets, outcome.target_masks, record)
 
 

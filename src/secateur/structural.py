@@ -12,16 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from .api import Result
+from .artifact.source import before_pruning
+from .core.edits import Edits
 from .core.errors import PlanError, unknown
+from .core.origin import set_origin
 from .core.types import Target
 from .materialise import HardMasks, Masks
 from .measure.report import Comparison, Measured
 from .measure.report import compare as _compare
 from .measure.report import measure as _measure
-from .structure.coupled import arguments, coupled_targets, trace_example
+from .structure.coupled import coupled_targets, trace_example
+from .structure.example import arguments, example_in_words
 from .structure.graph import Axis, Removal, Trace, remove
-from .structure.graph.capture import as_traced
-from .structure.graph.proof import difference, floats
+from .structure.graph.proof import gap
+from .structure.graph.remove import kept_units
+from .structure.graph.replay import written
 from .structure.listing import Structures
 
 
@@ -54,12 +59,14 @@ class Shrunk:
             on random weights), `error` (of the delivered module from the proved graph),
             `difference` (of the outputs on the example, from the masked network; a rounding error
             where `exact` is true), parameters, MACs and units before and after, attributes
-            changed and modules replaced.
+            changed and modules replaced; `pruning`, the record of the result that was shrunk.
+        edits: the removal as plain data, which `save` writes down; the network remembers it too.
     """
 
     model: nn.Module
     kept: dict[str, tuple[int, ...]]
     record: dict[str, Any]
+    edits: Edits
 
 
 def shrink(
@@ -94,9 +101,29 @@ def shrink(
     targets = coupled_targets(traced, stock, list(plan))
     record = _record(traced, stock, plan, removal)
     record["exact"] = all(target.exact for target in targets.values())
-    record["difference"] = _gap(_masked(stock, targets, plan), removal.module, args, kwargs)
+    record["difference"] = gap(_masked(stock, targets, plan), removal.module, args, kwargs)
+    record |= {"pruning": what.record} if isinstance(what, Result) else {}
     kept = {axis.name: tuple(units) for axis, units in plan.items()}
-    return Shrunk(removal.module, kept, record)
+    edits = _edits(traced, stock, plan, removal, example, preserve_norms)
+    _remember(stock, removal.module, edits, example)
+    return Shrunk(removal.module, kept, record, edits)
+
+
+def _edits(
+    traced: Trace, stock: nn.Module, plan: Plan, removal: Removal, example: Any, norms: bool
+) -> Edits:
+    """The removal as plain data; a network that became a graph is traced again by who loads it."""
+    retrace = None
+    if removal.level in "CD":
+        retrace = (removal.level, example_in_words(example), norms)
+    found, kept = traced.inference, kept_units(plan)
+    return written(stock, found, plan, kept, removal.changes, retrace)
+
+
+def _remember(stock: nn.Module, small: nn.Module, edits: Edits, example: Any) -> None:
+    """The smaller network has the history of the stock one and these edits."""
+    before = before_pruning(stock, example_in_words(example))
+    set_origin(small, before.model_copy(update={"edits": (*before.edits, edits)}))
 
 
 def _without_masks(model: nn.Module) -> nn.Module:
@@ -157,12 +184,6 @@ def _masked(model: nn.Module, targets: Mapping[Axis, Target], plan: Plan) -> nn.
     for axis, units in plan.items():
         masks[axis.name][units] = True
     return Masks().apply(copy.deepcopy(model), tuple(targets.values()), masks)
-
-
-def _gap(a: nn.Module, b: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
-    """Largest difference of the outputs, relative to the largest output, in evaluation mode."""
-    with torch.no_grad(), as_traced(a), as_traced(b):
-        return difference(floats(b(*args, **kwargs)), floats(a(*args, **kwargs)))
 
 
 def _record(traced: Trace, model: nn.Module, plan: Plan, removal: Removal) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def test_the_file_is_ordinary_safetensors(path: Path) -> None:
         == state["conv.weight"][masks["conv.weight"]].tolist()
     )
     with safe_open(path, framework="pt") as file:
-        assert file.metadata().keys() == {"secateur", "secateur.digest"}
+        assert file.metadata().keys() == {"secateur", "secateur.digest", "format"}
 
 
 def test_every_tensor_begins_at_a_multiple_of_its_item_size(path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -62,7 +64,8 @@ def write_container(file: BinaryIO, tensors: Mapping[str, Tensor], text: str) ->
     hold digests of the tensors if they are to be covered.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # alignment
-    header: dict[str, object] = {"__metadata__": {DIGEST_KEY: _ZEROS, KEY: text}}
+    metadata = {DIGEST_KEY: _ZEROS, KEY: text, "format": "pt"}  # what transformers asks for
+    header: dict[str, object] = {"__metadata__": metadata}
     offset = 0
     for name in order:
         size = tensors[name].numel() * tensors[name].element_size()
@@ -91,7 +94,7 @@ class Container:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _check_header(path, _read_header(path))  # before a parser sees it
+        self.digest = _checked_header(path, _read_header(path))  # before a parser sees it
         try:
             self._file = safe_open(str(path), framework="pt")
         except (SafetensorError, OSError) as error:
@@ -107,6 +110,11 @@ class Container:
 
     def __exit__(self, *_: object) -> None:
         self._file.__exit__(None, None, None)
+
+    def expect(self, digest: str | None) -> None:
+        """Raise unless the header, and with it every byte, has this digest (None: any)."""
+        if digest is not None and digest != self.digest:
+            raise StorageError(f"'{self.path}' is another file than the artifact was saved with")
 
     def tensor(self, name: str, dtype: str, shape: tuple[int, ...] | None = None) -> Tensor:
         """One tensor of this dtype code and shape (None: any one-dimensional), in its own memory."""
@@ -135,8 +143,8 @@ def _field(value: str) -> bytes:
     return f'"{DIGEST_KEY}":"{value}"'.encode()
 
 
-def _check_header(path: Path, header: bytes) -> None:
-    """Raise unless the header is, byte for byte, one that `_sealed` made."""
+def _checked_header(path: Path, header: bytes) -> str:
+    """The header's digest; raises unless the header is, byte for byte, one that `_sealed` made."""
     found = re.findall(_field("([0-9a-f]{64})"), header)
     if not found:
         raise StorageError(f"'{path}' was not written by Secateur, or its header is damaged")
@@ -144,12 +152,22 @@ def _check_header(path: Path, header: bytes) -> None:
     own = hashlib.sha256(header.replace(_field(stated), _field(_ZEROS), 1)).hexdigest()
     if own != stated:
         raise StorageError(f"'{path}' is damaged: its header does not match its digest")
+    return own
+
+
+def open_regular(path: str, flags: int) -> int:
+    """Open a file, but nothing that could block or never end (a pipe, a device)."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StorageError(f"cannot read '{path}': it is no ordinary file")
+    return descriptor
 
 
 def _read_header(path: Path) -> bytes:
     """Length and header as they stand in the file, after checks that need no parser."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=open_regular) as file:
             available = file.seek(0, 2)
             file.seek(0)
             start = file.read(8)

@@ -96,21 +96,22 @@ def _entry(name: str, row: Any) -> Entry:
     if row.get("dtype") not in list(DTYPES):
         raise StorageError(f"{name!r} has the unknown dtype {row.get('dtype')!r}")
     shape, kept, digest = row.get("shape"), row.get("kept", 0), row.get("digest")
-    if not _is_shape(shape):
+    if not is_shape(shape):
         raise StorageError(f"{name!r} has a shape that is none")
-    if not _is_size(kept) or kept > prod(shape):
+    if not is_size(kept) or kept > prod(shape):
         raise StorageError(f"{name!r} keeps {kept!r} of {prod(shape)} elements")
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise StorageError(f"{name!r} has no digest")
     return Entry(coding, row["dtype"], tuple(shape), kept, digest)
 
 
-def _is_size(value: object) -> TypeGuard[int]:
+def is_size(value: object) -> TypeGuard[int]:
+    """A whole number that can be a size."""
     return type(value) is int and 0 <= value < _HUGE
 
 
-def _is_shape(value: object) -> TypeGuard[list[int]]:
+def is_shape(value: object) -> TypeGuard[list[int]]:
     """A list of sizes that no arithmetic on strides can overflow, empty tensors included."""
-    if not isinstance(value, list) or len(value) > 64 or not all(map(_is_size, value)):
+    if not isinstance(value, list) or len(value) > 64 or not all(map(is_size, value)):
         return False
     return prod(max(size, 1) for size in value) < _HUGE

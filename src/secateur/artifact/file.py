@@ -56,7 +56,9 @@ def load_sparse(path: str | os.PathLike[str], *, limit: int | None = None) -> di
     return read_sparse(path, limit=limit).state
 
 
-def read_sparse(path: str | os.PathLike[str], *, limit: int | None = None) -> SparseState:
+def read_sparse(
+    path: str | os.PathLike[str], *, limit: int | None = None, expected: str | None = None
+) -> SparseState:
     """The state dict and the masks of a file of `save_sparse`, every byte checked.
 
     A file that is cut, changed, hostile or of a newer version ends in a `StorageError`. Names for
@@ -65,13 +67,20 @@ def read_sparse(path: str | os.PathLike[str], *, limit: int | None = None) -> Sp
     Args:
         path: the file.
         limit: the most bytes the loaded tensors may take; the machine's memory by default.
+        expected: the digest of the header (`Container.digest`) that the file must have.
     """
-    allowed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if limit is None else limit
+    allowed = memory() if limit is None else limit
     with Container(Path(path)) as container:
+        container.expect(expected)
         try:
             return decode_state(from_text(container.text), container, allowed)
         except StorageError as error:
             raise StorageError(f"cannot load '{os.fspath(path)}': {error}") from error
+
+
+def memory() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def is_sparse_file(path: str | os.PathLike[str]) -> bool:

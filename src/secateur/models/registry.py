@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..core.errors import PlanError, unknown
+from ..core.origin import Origin, constructed, origin_of, set_origin
 from .cnn import CNN
 from .lenet import LeNet300100
 from .resnet import ResNet18
@@ -68,7 +69,7 @@ def call(name: str, builder: Builder, data: dict[str, Any], options: dict[str, A
     """Call a builder with those of the `data` arguments that it names, and with all `options`.
 
     An argument swallowed by `**kwargs` is passed only when it stands among the options. An unknown
-    option, a missing one, and a result that is no module are errors.
+    option, a missing one, and a result that is no module are errors. The network remembers the call.
     """
     parameters = inspect.signature(builder).parameters
     named = [p.name for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -85,4 +86,7 @@ def call(name: str, builder: Builder, data: dict[str, Any], options: dict[str, A
         raise PlanError(
             f"model '{name}' gave a {type(model).__name__}; the function must return a torch.nn.Module"
         )
+    if origin_of(model) is None:
+        where = f"{builder.__module__}:{builder.__qualname__}"
+        set_origin(model, Origin(architecture=constructed(where, given)))
     return model

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -14,6 +13,7 @@ from ..core.component import register
 from ..core.errors import PlanError, unknown
 from ..core.names import pick
 from ..core.types import Target
+from .example import arguments
 from .graph import Axis, Trace, trace
 from .graph.proof import norm_directions
 from .graph.targets import targets_of
@@ -91,13 +91,6 @@ def trace_example(model: nn.Module, example: object, who: str) -> Trace:
             "of arguments or a dict of keywords)"
         )
     return trace(model, *arguments(example))
-
-
-def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """An example as positional and keyword arguments."""
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return tuple(example) if isinstance(example, tuple | list) else (example,), {}
 
 
 def coupled_targets(traced: Trace, model: nn.Module, axes: Sequence[Axis]) -> dict[Axis, Target]:

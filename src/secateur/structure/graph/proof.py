@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from secateur.structure.graph.capture import as_traced
 from secateur.structure.graph.edit import argument, rebuild, sliced
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.op import base_name
@@ -165,6 +166,12 @@ def difference(a: list[Tensor], b: list[Tensor]) -> float:
         gap = float((x - y).abs().max()) if y.numel() else 0.0
         worst = max(worst, gap / max(scale, 1e-6), key=lambda v: float("inf") if v != v else v)
     return worst
+
+
+def gap(a: nn.Module, b: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float:
+    """Largest difference of the outputs, relative to the largest of `a`, in evaluation mode."""
+    with torch.no_grad(), as_traced(a), as_traced(b):
+        return difference(floats(b(*args, **kwargs)), floats(a(*args, **kwargs)))
 
 
 def _double(value: Any) -> Any:

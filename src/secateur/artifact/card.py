@@ -1,0 +1,111 @@
+"""The model card: what was done to the network, in figures that the record holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .manifest import NAME, Manifest
+
+
+def card(manifest: Manifest, title: str, base: str = "", tags: Iterable[str] = ()) -> str:
+    """The text of README.md, with the header that model hubs read.
+
+    Args:
+        manifest: what the artifact says of itself.
+        title: the first line.
+        base: the hub name of the network that was pruned, where there is one.
+        tags: words to find it by.
+    """
+    record = manifest.provenance.record
+    pruning = record.get("pruning")
+    run = pruning if isinstance(pruning, Mapping) else record
+    parts = [
+        _header(base, tags, hugging_face=_is_hf(manifest)),
+        f"# {title}",
+        f"Pruned with Secateur; every figure on this page is from the record in `{NAME}`.",
+        _how_to_load(manifest),
+        _method(run),
+        _table("Size", ("", "before", "after"), _sizes(record)),
+        _table("Measured", ("density", "what", "value"), _points(run)),
+        _source(manifest),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _is_hf(manifest: Manifest) -> bool:
+    return manifest.architecture is not None and manifest.architecture.config is not None
+
+
+def _header(base: str, tags: Iterable[str], hugging_face: bool) -> str:
+    lines = ["---", "tags:", *(f"- {tag}" for tag in ("pruned", "secateur", *tags))]
+    lines += [f"base_model: {base}"] if base else []
+    lines += ["library_name: transformers"] if hugging_face else []
+    return "\n".join([*lines, "---"])
+
+
+def _how_to_load(manifest: Manifest) -> str:
+    lines = ["## Load", "", "```python"]
+    if _is_hf(manifest) and manifest.stock and manifest.architecture:
+        kind = manifest.architecture.constructor.partition(":")[2]
+        lines += [f"from transformers import {kind}", "", f'model = {kind}.from_pretrained("…")']
+    else:
+        given = "" if manifest.architecture else ", model=fresh"
+        lines += ["import secateur as sc", "", f'model = sc.load("…"{given})']
+    return "\n".join([*lines, "```"])
+
+
+def _method(record: Mapping[str, Any]) -> str:
+    recipe = record.get("recipe")
+    if not isinstance(recipe, Mapping):
+        return ""
+    lines = [f"## Method: {_safe(recipe.get('method', 'custom'))}", ""]
+    seed = record.get("seed")
+    lines += [f"- seed: {_safe(seed)}"] if seed is not None else []
+    return "\n".join([*lines, f"- digest of the recipe: `{_safe(record.get('digest', ''))}`"])
+
+
+def _sizes(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows = []
+    for key, name in (("parameters", "parameters"), ("macs", "MACs of the example")):
+        pair = record.get(key)
+        if isinstance(pair, list) and len(pair) == 2 and all(type(n) is int for n in pair):
+            rows.append((name, *(f"{n:,}" for n in pair)))
+    return rows
+
+
+def _points(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """One row per figure of every measured point."""
+    rows: list[tuple[str, ...]] = []
+    for point in record.get("points") or []:
+        figures = {name: point.get(name) for name in ("params", "nonzero", "bytes_stored")}
+        for split in ("val", "test"):
+            figures |= {f"{split} {name}": v for name, v in (point.get(split) or {}).items()}
+        density = f"{float(point['density']):.4g}"
+        rows += [(density, _safe(n), _number(v)) for n, v in figures.items() if v is not None]
+    return rows
+
+
+def _number(value: Any) -> str:
+    if type(value) is int:
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else _safe(value)
+
+
+def _source(manifest: Manifest) -> str:
+    of = manifest.provenance
+    lines = ["## Provenance", "", f"- digest of the weights: `{manifest.weights}`"]
+    lines += [f"- digest of the weights before: `{of.source}`"] if of.source else []
+    return "\n".join([*lines, *(f"- {name} {number}" for name, number in of.versions.items())])
+
+
+def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    if not rows:
+        return ""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return f"## {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _safe(value: Any) -> str:
+    """Text that stays within its cell."""
+    return " ".join(str(value).replace("|", "/").split())[:200]

@@ -1,0 +1,167 @@
+"""Removals as plain data: written down while they happen, and done again on a stock network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.core.edits import Change as Written
+from secateur.core.edits import Edits, Kept, Retrace
+from secateur.core.errors import StorageError
+from secateur.structure.example import arguments, example_like
+from secateur.structure.graph.attributes import Change
+from secateur.structure.graph.axes import Axis
+from secateur.structure.graph.infer import Inference
+from secateur.structure.graph.positions import Kept as Units
+from secateur.structure.graph.positions import kept_positions, kept_size
+from secateur.structure.graph.remove import remove
+from secateur.structure.graph.standard import repair
+from secateur.structure.graph.terms import size
+from secateur.structure.graph.trace import trace
+
+
+def tensors_kept(model: nn.Module, found: Inference, kept: Units) -> dict[str, dict[int, Kept]]:
+    """Parameter or buffer -> dimension -> what stays, for every dimension that loses something."""
+    own = {n for n, _ in model.named_parameters(remove_duplicate=False)}
+    own |= {n for n, _ in model.named_buffers(remove_duplicate=False)}
+    out: dict[str, dict[int, Kept]] = {}
+    for name, terms in found.terms.items():
+        cuts = {
+            dim: Kept.of(kept_positions(term, kept).tolist(), size(term))
+            for dim, term in enumerate(terms)
+            if kept_size(term, kept) != size(term)
+        }
+        for twin in found.captured.twins[name] if cuts else ():
+            if twin in own:
+                out[twin] = cuts
+    return out
+
+
+def replay(model: nn.Module, edits: Edits) -> nn.Module:
+    """Carry a removal out on `model` itself, the network as it was before; returns it.
+
+    Sizes and attributes have to be those that the edits were made from. A removal that only the
+    graph can say is traced and carried out again, which gives another network.
+    """
+    if edits.retrace is not None:
+        return _again(model, edits.retrace)
+    _cut(model, edits.tensors)
+    for change in edits.attributes:
+        _set(model, change)
+    repair(model)
+    return model
+
+
+def _again(model: nn.Module, retrace: Retrace) -> nn.Module:
+    """Trace `model` on an input like the one it was traced on, and remove the same units."""
+    args, kwargs = arguments(example_like(retrace.example))
+    traced = trace(model, args, kwargs)
+    axes = {axis.name: axis for axis in traced.axes}
+    for name, kept in retrace.units.items():
+        if name not in axes or axes[name].units != kept.size:
+            raise StorageError(f"the network has no structure '{name}' of {kept.size} units")
+    plan = {axes[name]: kept.numbers() for name, kept in retrace.units.items()}
+    norms, level = retrace.preserve_norms, retrace.level
+    made = remove(traced, model, plan, args, kwargs, levels=level, preserve_norms=norms)
+    return made.module
+
+
+def _cut(model: nn.Module, tensors: Mapping[str, Mapping[int, Kept]]) -> None:
+    """Take the kept positions of every tensor; tied ones are cut once and stay tied."""
+    done: dict[int, Tensor] = {}
+    originals = []  # kept alive: their ids are the keys
+    for name, cuts in tensors.items():
+        group, leaf = _place(model, name)
+        old = group[leaf]
+        originals.append(old)
+        if id(old) not in done:
+            done[id(old)] = _kept(name, old, cuts)
+        group[leaf] = done[id(old)]
+
+
+def _place(model: nn.Module, name: str) -> tuple[dict[str, Any], str]:
+    path, _, leaf = name.rpartition(".")
+    try:
+        owner = model.get_submodule(path)
+    except AttributeError:
+        raise StorageError(f"the network has no module '{path}' to cut '{leaf}' in") from None
+    for group in (owner._parameters, owner._buffers):
+        if isinstance(group.get(leaf), Tensor):
+            return group, leaf
+    raise StorageError(f"the network has no tensor '{name}' to cut")
+
+
+def _kept(name: str, tensor: Tensor, cuts: Mapping[int, Kept]) -> Tensor:
+    data = tensor.detach()
+    for dim, kept in cuts.items():
+        if not 0 <= dim < data.dim() or data.shape[dim] != kept.size:
+            raise StorageError(
+                f"dimension {dim} of '{name}' should have {kept.size} entries, the network's is "
+                f"{list(data.shape)}"
+            )
+        data = data.index_select(dim, torch.tensor(kept.numbers(), device=data.device))
+    return nn.Parameter(data, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else data
+
+
+def _set(model: nn.Module, change: Written) -> None:
+    """Set one attribute, which has to be there with the old value."""
+    try:
+        owner: Any = model.get_submodule(change.module)
+    except AttributeError:
+        raise StorageError(f"the network has no module '{change.module}'") from None
+    *path, leaf = change.attribute.split(".")
+    for part in path:
+        owner = vars(owner).get(part)
+        if not hasattr(owner, "to_dict"):
+            raise StorageError(f"'{change.module}' has no configuration '{change.attribute}'")
+    held = vars(owner).get(leaf)
+    if leaf.startswith("_") or not _plain(held) or as_json(held) != change.old:
+        raise StorageError(
+            f"'{change.module}'.{change.attribute} should be {change.old!r}, it is {held!r:.100}"
+        )
+    if not _plain(change.new) or type(as_json(held)) is not type(change.new):
+        raise StorageError(f"'{change.module}'.{change.attribute} cannot become {change.new!r}")
+    setattr(owner, leaf, type(held)(change.new))
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_plain, value))
+    return isinstance(value, int | float | str)
+
+
+def as_json(value: Any) -> Any:
+    """Tuples as the lists that JSON has."""
+    return [as_json(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def written(
+    model: nn.Module,
+    found: Inference,
+    plan: Mapping[Axis, Sequence[int]],
+    kept: Units,
+    changes: Sequence[Change],
+    retrace: tuple[str, Any, bool] | None = None,
+) -> Edits:
+    """A removal as plain data.
+
+    Args:
+        model: the network before.
+        found, plan, kept: what was inferred, and what stays.
+        changes: attributes that were set.
+        retrace: level, example and preserve_norms where the network became a graph.
+    """
+    attributes = [
+        Written(module=c.module, attribute=c.attribute, old=as_json(c.old), new=as_json(c.new))
+        for c in changes
+    ]
+    again = None
+    if retrace is not None:
+        level, example, norms = retrace
+        units = {axis.name: Kept.of(numbers, axis.units) for axis, numbers in plan.items()}
+        again = Retrace(level=level, units=units, example=example, preserve_norms=norms)
+    tensors = tensors_kept(model, found, kept)
+    return Edits(tensors=tensors, attributes=tuple(attributes), retrace=again)
