@@ -23,7 +23,10 @@ from .measure.report import compare as _compare
 from .measure.report import measure as _measure
 from .structure.coupled import coupled_targets, trace_example
 from .structure.example import arguments, example_in_words
+from .structure.experts import mixtures
+from .structure.fewer_experts import fewer_experts, passed_by
 from .structure.graph import Axis, Removal, Trace, remove
+from .structure.graph.errors import ProofError
 from .structure.graph.proof import gap
 from .structure.graph.remove import kept_units
 from .structure.graph.replay import written
@@ -94,6 +97,9 @@ def shrink(
     """
     model = what.model if isinstance(what, Result) else what
     stock = _without_masks(model)
+    experts = _experts(what, keep)
+    if experts is not None:
+        return _fewer_experts(what, stock, experts, example)
     traced = trace_example(stock, example, "shrink")
     plan = _plan(what, keep, traced, stock)
     args, kwargs = arguments(example)
@@ -124,6 +130,48 @@ def _remember(stock: nn.Module, small: nn.Module, edits: Edits, example: Any) ->
     """The smaller network has the history of the stock one and these edits."""
     before = before_pruning(stock, example_in_words(example))
     set_origin(small, before.model_copy(update={"edits": (*before.edits, edits)}))
+
+
+def _experts(
+    what: Result | nn.Module, keep: Mapping[str, Sequence[int]] | None
+) -> dict[str, list[int]] | None:
+    """Layer of experts -> experts that stay, where that is what is to be taken out."""
+    model = what.model if isinstance(what, Result) else what
+    layers = {mixture.experts for mixture in mixtures(model)}
+    if keep is not None:
+        return {n: sorted(set(u)) for n, u in keep.items()} if layers & set(keep) else None
+    if not isinstance(what, Result) or not layers or {t.kind for t in what.targets} != {"experts"}:
+        return None
+    return {name: mask.nonzero()[:, 0].tolist() for name, mask in what.units.items()}
+
+
+def _fewer_experts(
+    what: Result | nn.Module, stock: nn.Module, keep: dict[str, list[int]], example: Any
+) -> Shrunk:
+    """Experts taken out; what has to be equal is the network whose routers pass them by."""
+    args, kwargs = arguments(example)
+    small, edits = fewer_experts(stock, keep)
+    with passed_by(stock, keep):
+        error = gap(stock, small, args, kwargs)
+    counts = {mixture.experts: mixture.count for mixture in mixtures(stock)}
+    record = {
+        "level": "B" if edits.attributes else "A",
+        "proof": {"error": error, "effect": gap(stock, small, args, kwargs)},
+        "error": 0.0,
+        "exact": False,
+        "difference": gap(what.model if isinstance(what, Result) else stock, small, args, kwargs),
+        "parameters": [sum(p.numel() for p in m.parameters()) for m in (stock, small)],
+        "units": {name: [len(units), counts[name]] for name, units in keep.items()},
+        "attributes": [str(change) for change in edits.attributes],
+    }
+    record |= {"pruning": what.record} if isinstance(what, Result) else {}
+    if error > 1e-4:
+        raise ProofError(
+            f"the network without the experts differs by {error:.1e} from the one whose routers pass "
+            "them by; its routers choose in a way that is not known here"
+        )
+    _remember(stock, small, edits, example)
+    return Shrunk(small, {n: tuple(u) for n, u in keep.items()}, record, edits)
 
 
 def _without_masks(model: nn.Module) -> nn.Module:

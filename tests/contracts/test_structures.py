@@ -17,7 +17,31 @@ ALL = answers(Structure)
 EXAMPLE = torch.zeros(2, 4, 8, 8)
 
 
-def network() -> nn.Module:
+class Mix(nn.Module):
+    """Four experts of which a router chooses two."""
+
+    class Router(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.top_k, self.weight = 2, nn.Parameter(torch.randn(4, 8))
+
+    class Fused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.num_experts, self.weight = 4, nn.Parameter(torch.randn(4, 8, 8))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router, self.experts = self.Router(), self.Fused()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        share, index = (x @ self.router.weight.T).softmax(-1).topk(2, -1)
+        return (self.experts.weight[index] @ x[:, None, :, None] * share[..., None, None]).sum(1)[
+            ..., 0
+        ]
+
+
+def network(cls: type[Structure] | None = None) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(4, 8, 3, padding=1),
         nn.BatchNorm2d(8),
@@ -27,14 +51,14 @@ def network() -> nn.Module:
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(16, 8),
-        nn.ReLU(),
+        Mix() if cls is not None and cls.name == "experts" else nn.ReLU(),
         nn.Linear(8, 4),
     )
 
 
 @pytest.mark.parametrize("cls", ALL)
 def test_units_of_a_target_own_disjoint_elements(cls: type[Structure]) -> None:
-    model = network()
+    model = network(cls)
     shapes = {n: p.shape for n, p in model.named_parameters()}
     for target in cls().targets(model, EXAMPLE):
         owned: dict[str, torch.Tensor] = {}
@@ -51,7 +75,7 @@ def test_units_of_a_target_own_disjoint_elements(cls: type[Structure]) -> None:
 
 @pytest.mark.parametrize("cls", ALL)
 def test_names_are_unique_and_layers_exist(cls: type[Structure]) -> None:
-    model = network()
+    model = network(cls)
     targets = cls().targets(model, EXAMPLE)
     assert targets
     assert len({t.name for t in targets}) == len(targets)
@@ -63,7 +87,7 @@ def test_names_are_unique_and_layers_exist(cls: type[Structure]) -> None:
 
 @pytest.mark.parametrize("cls", ALL)
 def test_removing_one_unit_masks_its_elements_and_no_others(cls: type[Structure]) -> None:
-    model = network()
+    model = network(cls)
     shapes = {n: p.shape for n, p in model.named_parameters()}
     targets = cls().targets(model, EXAMPLE)
     for target in targets:
@@ -78,7 +102,7 @@ def test_removing_one_unit_masks_its_elements_and_no_others(cls: type[Structure]
 
 @pytest.mark.parametrize("cls", ALL)
 def test_the_classifier_is_left_out_and_the_model_untouched(cls: type[Structure]) -> None:
-    model = network()
+    model = network(cls)
     before = {n: t.clone() for n, t in model.state_dict().items()}
     targets = cls().targets(model, EXAMPLE)
     touched = {m.param: t.name for t in targets for m in t.members}

@@ -13,6 +13,7 @@ from .loss_difference import LossDifference
 from .magnitude import Magnitude
 from .random import Random
 from .relative import Relative
+from .router_weighted import RouterWeighted
 from .smart_farm import SmartFarm
 from .snip import Snip
 from .supermask import Supermask
@@ -33,6 +34,7 @@ __all__ = [
     "Magnitude",
     "Random",
     "Relative",
+    "RouterWeighted",
     "SmartFarm",
     "Snip",
     "Supermask",

@@ -8,11 +8,11 @@ from ..allocation import Bounded, ModelWide, Uniform
 from ..core.axes import Allocator
 from ..core.cards import method
 from ..core.recipe import Recipe
-from ..criteria import CoupledTaylor, Fluctuation
+from ..criteria import CoupledTaylor, Fluctuation, RouterWeighted
 from ..schedule import OneShot
 from ..scope import Tensorwise
 from ..solve import BiasCompensation
-from ..structure import Coupled, Protected
+from ..structure import Coupled, Experts, Protected
 
 PARTS = ("neurons", "heads")
 """FFN neurons, and heads: a key-value head with the query heads that share it."""
@@ -94,5 +94,33 @@ def llm_pruner(
         criterion=CoupledTaylor(order=order, aggregate=aggregate, group=group),
         scope=Tensorwise(),
         allocator=shares(across),
+        schedule=OneShot(density=density),
+    )
+
+
+@method(
+    "reap",
+    family="language models",
+    paper="REAP the Experts: Why Pruning Prevails for One-Shot MoE Compression",
+    authors="Lasby et al.",
+    year=2025,
+    arxiv="2510.13999",
+)
+def reap(density: float = 0.5) -> Recipe:
+    """Take out the experts that add least to the tokens their router gives them.
+
+    s_e = mean over the tokens x routed to expert e of g_e(x) ‖f_e(x)‖₂, with its share g_e of the
+    gate and its output f_e; every layer of experts keeps the same share (`density`). Experts are
+    fused weights [experts, …] with their rows of the router. As masks a removed expert puts out zero
+    but still takes its share of the gate; `secateur.shrink` takes it out of the router, so that the
+    next best expert gets the token, which is the network the paper evaluates. A router needs at
+    least as many experts as it chooses. The official code weights by the softmax over all experts
+    unless asked to normalise over the chosen ones; here it is the gate the network itself uses.
+    """
+    return Recipe(
+        structure=Experts(),
+        criterion=RouterWeighted(),
+        scope=Tensorwise(),
+        allocator=Uniform(),
         schedule=OneShot(density=density),
     )

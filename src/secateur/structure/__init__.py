@@ -2,8 +2,9 @@
 
 from .blocks import Blocks
 from .coupled import Coupled
+from .experts import Experts
 from .protected import Protected
 from .rows import Rows
 from .weights import Weights
 
-__all__ = ["Blocks", "Coupled", "Protected", "Rows", "Weights"]
+__all__ = ["Blocks", "Coupled", "Experts", "Protected", "Rows", "Weights"]

@@ -9,6 +9,7 @@ from . import (
     hessian_gradient,
     initial,
     loss_without,
+    routed_output,
     synaptic_flow,
 )
 from .collector import collect
@@ -25,5 +26,6 @@ __all__ = [
     "initial",
     "loss_without",
     "names",
+    "routed_output",
     "synaptic_flow",
 ]
