@@ -179,11 +179,21 @@ class FakeView:
         masks: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.targets = self.every = targets
+        self.surveyed: Mapping[str, Any] = {}
         self.seed = seed
         self.masks = masks if masks is not None else keep_all(targets)
 
     def weight(self, param: str) -> Tensor:
         return torch.randn(SHAPES[param], generator=generator(self.seed, "weight", param))
+
+    def dims(self, param: str) -> tuple[str, ...]:
+        return ("out", "in", "k", "k")[: len(SHAPES[param])]
+
+    def note(self, target: str, **facts: object) -> None:
+        pass
+
+    def write(self, param: str, value: Tensor) -> None:
+        assert value.shape == SHAPES[param]
 
     def alive(self, param: str) -> Tensor:
         shapes = {n: torch.Size(s) for n, s in SHAPES.items()}

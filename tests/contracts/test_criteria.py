@@ -221,7 +221,9 @@ def test_its_card(name):
     assert re.search(r"s_\w+ (=|~)", text), "the equation of the score"
     assert "Shapes:" in text
     if name not in RANDOM:
-        assert re.search(r"Paper: .*\d{4}.*arXiv \d{4}\.\d{5}", text, re.S)
+        assert re.search(
+            r"Paper: .*\d{4}.*(arXiv \d{4}\.\d{5}|\((ICLR|ICML|NeurIPS) \d{4}\))", text, re.S
+        )
 
 
 @pytest.mark.parametrize("name", Criterion.registry)

@@ -38,10 +38,14 @@ def test_the_readme_table_is_fresh(tool: ModuleType) -> None:
     assert text == tool.readme(text), "the README's table is stale; run `make docs`"
 
 
+WITHOUT_ARXIV = {"ria": "ICLR 2024, published there and on OpenReview only"}
+
+
 @pytest.mark.parametrize("name", sorted(sc.methods()))
 def test_every_card_has_a_first_line_a_body_and_a_paper(name: str) -> None:
     method = sc.methods()[name]
     assert method.summary.endswith((".", ":")), "the first line of a card is a sentence"
     assert method.paper or method.family == "baselines" or name in OWN
-    assert not method.paper or (method.authors and method.year and method.arxiv)
+    assert not method.paper or (method.authors and method.year)
+    assert not method.paper or method.arxiv or name in WITHOUT_ARXIV
     assert name in markdown()

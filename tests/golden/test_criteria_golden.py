@@ -18,10 +18,12 @@ from secateur.criteria import (
     Magnitude,
     Random,
     Relative,
+    Ria,
     Snip,
     Supermask,
     SynFlow,
     Taylor,
+    Wanda,
 )
 from secateur.engine.view import ModelView
 
@@ -38,6 +40,7 @@ STATS = {
     "hessian_gradient:1": [[2.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]],
     "synaptic_flow": [[5.0, 1.0, 2.0, 0.5], [4.0, 6.0, 9.0, 0.25]],
     "initial": W0,
+    "input_square": [4.0, 1.0, 0.25, 9.0],
 }
 
 GOLDEN = {
@@ -67,6 +70,13 @@ GOLDEN = {
     Lamp(): [[1 / 94, 4 / 93, 9 / 89, 16 / 80], [0.25 / 94.25, 0.25 / 94.5, 0, 1]],
     # the mean of |w| is 19 / 8
     Relative(): [[8 / 19, 16 / 19, 24 / 19, 32 / 19], [4 / 19, 4 / 19, 0, 64 / 19]],
+    # the roots of the mean squares of the inputs: 2 1 .5 3
+    Wanda(): [[2, 2, 1.5, 12], [1, 0.5, 0, 24]],
+    # sums of rows: 10 9, of columns: 1.5 2.5 3 12
+    Ria(power=1): [
+        [2 * (1 / 10 + 1 / 1.5), 2 / 10 + 2 / 2.5, (3 / 10 + 3 / 3) / 2, 3 * (4 / 10 + 4 / 12)],
+        [2 * (0.5 / 9 + 0.5 / 1.5), 0.5 / 9 + 0.5 / 2.5, 0, 3 * (8 / 9 + 8 / 12)],
+    ],
     FirstMember(): [[1, 2, 3, 4], [0.5, 0.5, 0, 8]],
     Lamp(inner=Gradient()): [[9 / 25, 1 / 30, 1 / 31, 0.25 / 31.25], [1, 4 / 29, 0, 0]],
 }  # fmt: skip

@@ -5,7 +5,8 @@ from .contiguous import Contiguous
 from .erk import Erk
 from .given import Given
 from .model_wide import ModelWide
+from .owl import Owl
 from .std_threshold import StdThreshold
 from .uniform import Uniform
 
-__all__ = ["Bounded", "Contiguous", "Erk", "Given", "ModelWide", "StdThreshold", "Uniform"]
+__all__ = ["Bounded", "Contiguous", "Erk", "Given", "ModelWide", "Owl", "StdThreshold", "Uniform"]

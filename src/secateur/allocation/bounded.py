@@ -48,6 +48,15 @@ class Bounded(Allocator):
         return self.inner.across_targets
 
     @property
+    def surveys(self) -> bool:
+        """As what it wraps."""
+        return self.inner.surveys
+
+    def survey(self, scores: Scores, view: View) -> dict[str, list[float]]:
+        """What the inner one needs."""
+        return self.inner.survey(scores, view)
+
+    @property
     def scopes(self) -> frozenset[str]:
         """As what it wraps; bounds are per layer or row, so one group for all makes no sense."""
         return self.inner.scopes or frozenset({"tensor", "row"})

@@ -7,7 +7,7 @@ never another axis and never the engine.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal, Protocol
 
 import torch
@@ -27,17 +27,25 @@ class View(Protocol):
     targets: tuple[Target, ...]
     every: tuple[Target, ...]
     """The targets of the whole model; `targets` are those at hand (all, or those of one block)."""
+    surveyed: Mapping[str, Sequence[float]]
+    """What the allocator's `survey` said of all blocks, where they are pruned one by one."""
     masks: Mapping[str, Tensor]
     """Current mask of each target, bool [target.shape]."""
 
     def weight(self, param: str) -> Tensor:
         """The parameter's current value, detached."""
 
+    def dims(self, param: str) -> tuple[str, ...]:
+        """What each dimension of a weight is: `out`, `in`, `k` (kernel), `expert`."""
+
     def alive(self, param: str) -> Tensor:
         """Bool mask of the parameter's elements as the current masks have it."""
 
     def write(self, param: str, value: Tensor) -> None:
         """Give a parameter new values, of the shape it has; what is masked becomes zero afterwards."""
+
+    def note(self, target: str, **facts: object) -> None:
+        """Say something about a target that the record is to hold (plain data)."""
 
     def stat(self, name: str, param: str) -> Tensor:
         """A collected statistic (one of the criterion's `needs`) that belongs to `param`."""
@@ -158,6 +166,15 @@ class Allocator(Component, ABC):
     def check(self, groups: Groups, density: float | None) -> None:
         """Refuse a density that bounds exclude, from the sizes alone, before any work is done."""
 
+    @property
+    def surveys(self) -> bool:
+        """Whether it looks at the scores of all blocks before the first one is pruned."""
+        return False
+
+    def survey(self, scores: Scores, view: View) -> dict[str, list[float]]:
+        """What budgets depend on beyond the targets at hand, as plain numbers by a name of its own."""
+        return {}
+
     @abstractmethod
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] int64 units to keep in each group.
@@ -195,8 +212,12 @@ class Solver(Component, ABC):
         return False
 
     @abstractmethod
-    def solve(self, target: Target, proposal: Tensor, budget: Tensor, view: View) -> Tensor:
-        """The final mask of the target; new values of kept weights are written into the view."""
+    def solve(self, target: Target, proposal: Tensor, groups: Groups, view: View) -> Tensor:
+        """The final mask of the target; new values of kept weights are written into the view.
+
+        The proposal keeps exactly the budget of each group; a solver that owns the selection keeps
+        as many.
+        """
 
 
 class Pressure(Component, ABC):

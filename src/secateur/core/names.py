@@ -35,3 +35,14 @@ def pick(selectors: Iterable[str], names: Iterable[str], what: str = "parameter"
             raise unknown(what, selector, every)
         chosen.update(found)
     return [name for name in every if name in chosen]
+
+
+def block_of(name: str) -> str:
+    """The repeated block a name lies in: all up to its first number; a name without one is its own.
+
+    >>> block_of("model.layers.3.mlp.up_proj.weight"), block_of("lm_head.weight")
+    ('model.layers.3', 'lm_head.weight')
+    """
+    parts = name.split(".")
+    number = next((i for i, part in enumerate(parts) if part.isdigit()), len(parts) - 1)
+    return ".".join(parts[: number + 1])

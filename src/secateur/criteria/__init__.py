@@ -14,11 +14,13 @@ from .magnitude import Magnitude
 from .random import Random
 from .relative import Relative
 from .router_weighted import RouterWeighted
+from .ria import Ria
 from .smart_farm import SmartFarm
 from .snip import Snip
 from .supermask import Supermask
 from .synflow import SynFlow
 from .taylor import Taylor
+from .wanda import Wanda
 
 __all__ = [
     "BlockInfluence",
@@ -35,9 +37,11 @@ __all__ = [
     "Random",
     "Relative",
     "RouterWeighted",
+    "Ria",
     "SmartFarm",
     "Snip",
     "Supermask",
     "SynFlow",
     "Taylor",
+    "Wanda",
 ]

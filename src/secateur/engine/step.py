@@ -36,7 +36,7 @@ def step(
     live = _first_of_all(scores if recipe.revive else hide(scores, view.masks), hold or {})
     keep = recipe.allocator.keep(live, groups, update.density, view)
     _check(keep, groups.size if recipe.revive else alive)
-    return solve(recipe, view, select(live, groups, keep), keep)
+    return solve(recipe, view, select(live, groups, keep), groups)
 
 
 def score_all(criterion: Criterion, view: View) -> dict[str, Tensor]:
@@ -107,9 +107,9 @@ def _shrunk(alive: Tensor, update: Update, groups: Groups) -> Tensor:
 
 
 def solve(
-    recipe: Recipe, view: View, proposal: dict[str, Tensor], keep: Tensor
+    recipe: Recipe, view: View, proposal: dict[str, Tensor], groups: Groups
 ) -> dict[str, Tensor]:
     """Let the solver, if there is one, decide and change what survives."""
     if recipe.solver is None:
         return proposal
-    return {t.name: recipe.solver.solve(t, proposal[t.name], keep, view) for t in view.targets}
+    return {t.name: recipe.solver.solve(t, proposal[t.name], groups, view) for t in view.targets}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from ..core.errors import NumberError, PlanError
 from ..core.random import generator
 from ..core.types import Target, element_masks, keep_all
+from ..structure.prunable import prunable
 
 Stats = Mapping[str, Mapping[str, Tensor]]
 """Statistic name -> parameter name -> tensor."""
@@ -25,6 +27,7 @@ class ModelView:
         stats: the collected statistics.
         seed, round: what `generator` derives its streams from.
         every: targets of the whole model, where `targets` are those of one block.
+        surveyed: what the allocator said of all blocks, where they are pruned one by one.
     """
 
     def __init__(
@@ -36,15 +39,20 @@ class ModelView:
         seed: int = 0,
         round: int = 0,
         every: tuple[Target, ...] = (),
+        surveyed: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         self.targets = targets
         self.every = every or targets
+        self.surveyed: Mapping[str, Sequence[float]] = surveyed or {}
         self._params = dict(model.named_parameters())
         device = self._params[targets[0].members[0].param].device
         self.masks: Mapping[str, Tensor] = masks if masks is not None else keep_all(targets, device)
         self._stats = stats or {}
         self._words = (seed, round)
         self._alive: dict[str, Tensor] | None = None
+        self.notes: dict[str, dict[str, object]] = {}
+        """Target -> what criteria and solvers have said of it."""
+        self._model = model
 
     def weight(self, param: str) -> Tensor:
         """The parameter's current value, detached; NaN or infinite values are refused."""
@@ -54,6 +62,19 @@ class ModelView:
                 f"weight '{param}' holds NaN or infinite values; repair or retrain the model first"
             )
         return value
+
+    @cached_property
+    def _dims(self) -> dict[str, tuple[str, ...]]:
+        return {weight.name: weight.dims for weight in prunable(self._model)}
+
+    def dims(self, param: str) -> tuple[str, ...]:
+        """What each dimension of a weight is; named free parameters count as `out`, `in`, `k`."""
+        shape = self._params[param].shape
+        return self._dims.get(param, ("out", "in", *["k"] * (len(shape) - 2)))
+
+    def note(self, target: str, **facts: object) -> None:
+        """Remember something about a target for the record."""
+        self.notes.setdefault(target, {}).update(facts)
 
     def write(self, param: str, value: Tensor) -> None:
         """Give a parameter new values; NaN, infinite values and another shape are refused."""

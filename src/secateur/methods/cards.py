@@ -53,6 +53,8 @@ def _rank(family: str) -> int:
 def _source(method: Method) -> str:
     if not method.paper:
         return "–"
+    if not method.arxiv:
+        return f"{method.authors} {method.year}"
     return f"{method.authors} {method.year}, [arXiv {method.arxiv}](https://arxiv.org/abs/{method.arxiv})"
 
 

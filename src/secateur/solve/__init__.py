@@ -1,5 +1,6 @@
 """What the SURVIVORS do at once: changes of kept weights after a selection."""
 
 from .bias_compensation import BiasCompensation
+from .sparsegpt import SparseGPT
 
-__all__ = ["BiasCompensation"]
+__all__ = ["BiasCompensation", "SparseGPT"]

@@ -11,7 +11,7 @@ from ..core.axes import Solver, View
 from ..core.component import register
 from ..core.errors import PlanError
 from ..core.reads import inputs, readers
-from ..core.types import Target
+from ..core.types import Groups, Target
 
 
 @register("bias-compensation")
@@ -44,7 +44,7 @@ class BiasCompensation(Solver):
                     added |= _give_bias(model.get_submodule(member.param.rpartition(".")[0]))
         return added
 
-    def solve(self, target: Target, proposal: Tensor, budget: Tensor, view: View) -> Tensor:
+    def solve(self, target: Target, proposal: Tensor, groups: Groups, view: View) -> Tensor:
         """The proposal; biases of the target's readers are written."""
         gone = (view.masks[target.name] & ~proposal).flatten()
         for reader in readers(view, target):

@@ -14,6 +14,8 @@ from ..core.errors import DataError, PlanError
 from ..core.names import pick
 
 _OUT_IN = (nn.Linear, _ConvNd, nn.MultiheadAttention, nn.RNNBase)
+EXPERT = "expert"
+"""The dimension of a stacked weight that says which expert a matrix belongs to."""
 
 
 @dataclass(frozen=True)
@@ -27,26 +29,48 @@ class Weight:
 
 
 def prunable(model: nn.Module) -> list[Weight]:
-    """Weights of linear, convolution, attention and recurrent layers; tied ones once.
+    """Weights of linear, convolution, attention and recurrent layers, and of experts; tied ones once.
 
+    Linear layers that store the input first (GPT-2's) and weights that stack the matrices of several
+    experts in one tensor are told by their shapes and attributes, not by their class.
     Embeddings, norms, biases and free parameters (position tables, class tokens) are no weights
     in this sense: name them in `include` to prune them.
     """
     names = {id(p): name for name, p in model.named_parameters()}  # a tied one goes by its first
     found: dict[int, Weight] = {}
     for layer, module in model.named_modules():
-        if isinstance(module, _OUT_IN):
-            for tensor in module.parameters(recurse=False):
-                if tensor.dim() >= 2 and tensor.is_floating_point():
-                    weight = Weight(names[id(tensor)], layer, tensor, _dims(module, tensor))
-                    found.setdefault(id(tensor), weight)
+        for tensor in module.parameters(recurse=False):
+            dims = _dims(module, tensor)
+            if dims is not None:
+                found.setdefault(id(tensor), Weight(names[id(tensor)], layer, tensor, dims))
     return list(found.values())
 
 
-def _dims(module: nn.Module, tensor: torch.Tensor) -> tuple[str, ...]:
-    """`out`, `in`, then kernel dimensions; transposed convolutions store the input first."""
-    first = ("in", "out") if isinstance(module, _ConvTransposeNd) else ("out", "in")
-    return (*first, *["k"] * (tensor.dim() - 2))
+def _dims(module: nn.Module, tensor: torch.Tensor) -> tuple[str, ...] | None:
+    """`out`, `in`, then kernel dimensions; None for what is no prunable weight of the module."""
+    if tensor.dim() < 2 or not tensor.is_floating_point():
+        return None
+    if isinstance(module, _OUT_IN):
+        first = ("in", "out") if isinstance(module, _ConvTransposeNd) else ("out", "in")
+        return (*first, *["k"] * (tensor.dim() - 2))
+    if _stores_input_first(module, tensor):
+        return ("in", "out")
+    if _stacks_experts(module, tensor):
+        turned = bool(getattr(module, "is_transposed", False))
+        return (EXPERT, "in", "out") if turned else (EXPERT, "out", "in")
+    return None
+
+
+def _stores_input_first(module: nn.Module, tensor: torch.Tensor) -> bool:
+    """A layer with one weight [nx, nf] and a bias [nf], as transformers' Conv1D has them."""
+    nf = getattr(module, "nf", None)
+    return tensor is getattr(module, "weight", None) and nf is not None and tensor.shape[1] == nf
+
+
+def _stacks_experts(module: nn.Module, tensor: torch.Tensor) -> bool:
+    """A tensor [experts, ., .] of a module that says how many experts it has."""
+    experts = getattr(module, "num_experts", None)
+    return tensor.dim() == 3 and isinstance(experts, int) and tensor.shape[0] == experts
 
 
 def classifier(model: nn.Module, example: Any = None) -> str | None:

@@ -187,6 +187,15 @@ class FolderShelf:
         """Back to the meta device."""
         self.skeleton.release(block.name)
 
+    def survey(self) -> dict[str, list[float]] | None:
+        """The journal's."""
+        return self.output.journal.get("survey")
+
+    def surveyed(self, found: dict[str, list[float]]) -> None:
+        """Into the journal."""
+        self.output.journal["survey"] = found
+        self.output.note()
+
 
 def check_free(out: Path, source: Path) -> None:
     """The output must be a new or an empty folder, and not the source or a part of it."""

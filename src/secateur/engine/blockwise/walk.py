@@ -15,13 +15,14 @@ from ...core.recipe import Recipe
 from ...core.types import Target, Update, element_masks
 from ..collect.observing import OBSERVED, observing, valid_of
 from ..collect.statistics import parse
-from ..step import step
-from ..view import ModelView
+from ..step import score_all, step
+from ..view import ModelView, Stats
 from .activations import Activations, InMemory
 from .blocks import Block, find_blocks
 from .conductor import Batch, Conductor
 
 Progress = Callable[[dict[str, Any]], None]
+Survey = dict[str, list[float]]
 
 
 class Shelf(Protocol):
@@ -47,6 +48,12 @@ class Shelf(Protocol):
 
     def release(self, block: Block) -> None:
         """Let go of the block's weights."""
+
+    def survey(self) -> Survey | None:
+        """What an earlier process found on the dense model."""
+
+    def surveyed(self, found: Survey) -> None:
+        """Keep what was found on the dense model."""
 
 
 class InPlace:
@@ -76,6 +83,13 @@ class InPlace:
     def release(self, block: Block) -> None:
         """The model keeps its weights."""
 
+    def survey(self) -> Survey | None:
+        """Nothing."""
+        return None
+
+    def surveyed(self, found: Survey) -> None:
+        """Nothing to note."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -99,6 +113,22 @@ class Job:
     round: int = 0
     first: bool = True
     masks: Mapping[str, Tensor] | None = None
+
+    def view(
+        self, model: nn.Module, block: Block, stats: Stats, surveyed: Survey | None = None
+    ) -> ModelView | None:
+        """A view of one block; None where nothing of it is a target."""
+        targets = self.of(block)
+        if not targets:
+            return None
+        masks = None if self.masks is None else {t.name: self.masks[t.name] for t in targets}
+        return ModelView(
+            model, targets, masks, stats, self.seed, self.round, self.targets, surveyed
+        )
+
+    def of(self, block: Block) -> tuple[Target, ...]:
+        """The targets that lie in a block."""
+        return tuple(t for t in self.targets if _inside(t, block))
 
 
 @dataclass
@@ -147,12 +177,41 @@ def walk(
     blocks = find_blocks(model)
     check(job, blocks)
     done = Walked()
+    surveyed = _survey(model, blocks, job, shelf, done)
     timer = _Timer(len(blocks), tell)
     with Conductor(model, blocks, job.batches, shelf.room).conducting() as conductor:
         while (block := conductor.next()) is not None:
-            _visit(conductor, block, job, shelf, done)
+            _visit(conductor, block, job, shelf, done, surveyed)
             timer(block)
     return done
+
+
+def _survey(
+    model: nn.Module, blocks: Sequence[Block], job: Job, shelf: Shelf, done: Walked
+) -> Survey:
+    """One pass over the dense model, where the allocator asks for it."""
+    if not job.recipe.allocator.surveys:
+        return {}
+    found = shelf.survey()
+    if found is not None:
+        return found
+    found = {}
+    room = lambda block: InMemory()  # noqa: E731
+    with (
+        done.clock("survey"),
+        Conductor(model, blocks, job.batches, room).conducting() as conductor,
+    ):
+        while (block := conductor.next()) is not None:
+            shelf.load(block)
+            stats = statistics(conductor, block, job.recipe, job.of(block))
+            view = job.view(model, block, stats)
+            if view is not None:
+                found |= job.recipe.allocator.survey(score_all(job.recipe.criterion, view), view)
+            conductor.finish(block)
+            conductor.forget()
+            shelf.release(block)
+    shelf.surveyed(found)
+    return found
 
 
 def check(job: Job, blocks: Sequence[Block]) -> None:
@@ -175,7 +234,9 @@ def _inside(target: Target, block: Block) -> bool:
     return block.owns(target.members[0].param)
 
 
-def _visit(conductor: Conductor, block: Block, job: Job, shelf: Shelf, done: Walked) -> None:
+def _visit(
+    conductor: Conductor, block: Block, job: Job, shelf: Shelf, done: Walked, surveyed: Survey
+) -> None:
     """Everything one block needs."""
     rows, kept = shelf.rows(block), shelf.kept(block)
     if kept is not None and rows is not None:
@@ -185,7 +246,7 @@ def _visit(conductor: Conductor, block: Block, job: Job, shelf: Shelf, done: Wal
     with done.clock("load"):
         shelf.load(block)
     if rows is None:
-        rows = _prune(conductor, block, job, done)
+        rows = _prune(conductor, block, job, done, surveyed)
         with done.clock("store"):
             shelf.store(block, rows)
             shelf.load(block)  # what follows must see the weights as they are stored
@@ -197,22 +258,20 @@ def _visit(conductor: Conductor, block: Block, job: Job, shelf: Shelf, done: Wal
     shelf.release(block)
 
 
-def _prune(conductor: Conductor, block: Block, job: Job, done: Walked) -> list[dict[str, Any]]:
+def _prune(
+    conductor: Conductor, block: Block, job: Job, done: Walked, surveyed: Survey
+) -> list[dict[str, Any]]:
     """Statistics, the one step, and the masks on the weights."""
-    targets = tuple(t for t in job.targets if _inside(t, block))
-    if not targets:
-        return []
     with done.clock("calibrate"):
-        stats = statistics(conductor, block, job.recipe, targets)
-    masks = None if job.masks is None else {t.name: job.masks[t.name] for t in targets}
+        stats = statistics(conductor, block, job.recipe, job.of(block))
+    view = job.view(conductor.model, block, stats, surveyed)
+    if view is None:
+        return []
     with done.clock("solve"):
-        view = ModelView(
-            conductor.model, targets, masks, stats, job.seed, job.round, every=job.targets
-        )
         chosen = step(job.recipe, view, job.update, first=job.first)
-        apply(conductor.model, targets, chosen)
+        apply(conductor.model, view.targets, chosen)
     done.masks.update(chosen)
-    return [_row(block, target, chosen[target.name]) for target in targets]
+    return [_row(block, t, chosen[t.name]) | view.notes.get(t.name, {}) for t in view.targets]
 
 
 def statistics(
@@ -220,7 +279,7 @@ def statistics(
 ) -> dict[str, dict[str, Tensor]]:
     """What the recipe needs of one block, over all batches, padding left out."""
     asked = {name: parse(name) for name in sorted(recipe.required())}
-    if not asked:
+    if not asked or not targets:
         return {}
     params = list(dict.fromkeys(member.param for t in targets for member in t.members))
     weights = [p for p in params if conductor.model.get_parameter(p).dim() >= 2]

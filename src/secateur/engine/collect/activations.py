@@ -144,3 +144,18 @@ class Gram(Accumulator):
         """The mean over all rows."""
         assert self.total is not None
         return self.total / self.rows
+
+
+@per_input("input_rows")
+class Rows(Accumulator):
+    """n, how many valid rows (tokens, samples, places) there were. Shapes: [1] int64."""
+
+    rows = 0
+
+    def add(self, values: Tensor) -> None:
+        """Count the rows of a batch [n, features]."""
+        self.rows += values.shape[0]
+
+    def value(self) -> Tensor:
+        """The count."""
+        return torch.tensor([self.rows])

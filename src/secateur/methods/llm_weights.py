@@ -1,0 +1,171 @@
+"""Single weights and N:M in language models, after training, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from ..allocation import Given, Owl, Uniform
+from ..core.axes import Allocator, Criterion, Scope, Solver
+from ..core.cards import method
+from ..core.errors import PlanError
+from ..core.recipe import Recipe
+from ..criteria import Magnitude, Ria, Wanda
+from ..schedule import OneShot, Repeat
+from ..scope import NM, Row, Tensorwise
+from ..solve import SparseGPT
+from ..structure import Weights
+
+Walk = Literal["whole", "blocks"]
+
+
+def pruned(
+    criterion: Criterion,
+    density: float | None,
+    pattern: str | None,
+    allocator: Allocator,
+    walk: Walk,
+    solver: Solver | None = None,
+    scope: Scope | None = None,
+) -> Recipe:
+    """Prune single weights once.
+
+    Args:
+        density: fraction kept; None = half, or what `pattern` says.
+        pattern: `2:4` keeps two of every four consecutive inputs; None = any weights.
+        scope: without a pattern; None = rows.
+    """
+    if pattern is not None:
+        scope = nm(pattern)
+        density = scope.fixed_density if density is None else density
+    density = 0.5 if density is None else density
+    return Recipe(
+        structure=Weights(),
+        criterion=criterion,
+        scope=scope or Row(),
+        allocator=allocator,
+        schedule=OneShot(density=density) if allocator.uses_density else Repeat(),
+        solver=solver,
+        walk=walk,
+    )
+
+
+def nm(pattern: str) -> NM:
+    """`2:4` as a scope."""
+    n, _, m = str(pattern).partition(":")
+    if not n.isdigit() or not m.isdigit():
+        raise PlanError(
+            f"pattern '{pattern}' is no N:M; write e.g. 2:4, two non-zeros of every four inputs"
+        )
+    return NM(n=int(n), m=int(m))
+
+
+def shares(layers: Mapping[str, float] | None, density: float | None) -> Allocator:
+    """The same for every layer, or given densities of some; the others get `density`."""
+    if not layers:
+        return Uniform()
+    return Given(densities=layers, default=0.5 if density is None else density)
+
+
+@method(
+    "wanda",
+    family="language models",
+    paper="A Simple and Effective Pruning Approach for Large Language Models",
+    authors="Sun et al.",
+    year=2024,
+    arxiv="2306.11695",
+)
+def wanda(
+    density: float | None = None,
+    pattern: str | None = None,
+    layers: Mapping[str, float] | None = None,
+    walk: Walk = "blocks",
+) -> Recipe:
+    """Keep, of every output, the weights that are large and multiply large inputs; no training.
+
+    s_ij = |W_ij| · ‖X_j‖₂, compared within each row of W [out, in], or within runs of inputs
+    (`pattern="2:4"`). Block by block, so that each is judged by what the pruned ones before it give;
+    `walk="whole"` takes all statistics on the dense model instead. `layers` gives densities of layers
+    by pattern. The paper calibrates on 128 sequences of C4 of the model's full length. Without
+    activations the score would be |W|, which is `magnitude-layerwise`.
+    """
+    return pruned(Wanda(), density, pattern, shares(layers, density), walk)
+
+
+@method(
+    "ria",
+    family="language models",
+    paper="Plug-and-Play: An Efficient Post-training Pruning Method for Large Language Models",
+    authors="Zhang et al.",
+    year=2024,
+)
+def ria(
+    density: float | None = None,
+    pattern: str | None = None,
+    power: float = 0.5,
+    walk: Walk = "blocks",
+) -> Recipe:
+    """Keep the weights with a large share of their row and their column, weighed by activations.
+
+    s_ij = (|W_ij| / Σ_k |W_ik| + |W_ij| / Σ_k |W_kj|) · ‖X_j‖₂^power, all weights of a layer compared
+    with each other, or within runs of inputs (`pattern="2:4"`), where the paper also permutes the
+    input channels for a better fit; that is not done here.
+    """
+    return pruned(Ria(power=power), density, pattern, Uniform(), walk, scope=Tensorwise())
+
+
+@method(
+    "owl",
+    family="language models",
+    paper="Outlier Weighed Layerwise Sparsity (OWL): A Missing Secret Sauce for Pruning LLMs to High "
+    "Sparsity",
+    authors="Yin et al.",
+    year=2024,
+    arxiv="2310.05175",
+)
+def owl(
+    density: float = 0.3,
+    multiple: float = 5.0,
+    spread: float = 0.08,
+    reconstruct: bool = False,
+    walk: Walk = "blocks",
+) -> Recipe:
+    """Wanda, with more kept in blocks that hold more outliers; meant for high sparsity.
+
+    density_b = density + 2 spread (D_b − min D) / (max D − min D), shifted to the mean `density`;
+    D_b: the share of Wanda's scores |W| · ‖X‖ in block b above `multiple` times their mean, on the
+    dense model (one more pass over the data). `reconstruct` prunes with SparseGPT instead.
+    """
+    solver = SparseGPT() if reconstruct else None
+    scope = Tensorwise() if reconstruct else Row()
+    allocator = Owl(multiple=multiple, spread=spread)
+    return pruned(Wanda(), density, None, allocator, walk, solver, scope)
+
+
+@method(
+    "sparsegpt",
+    family="language models",
+    paper="SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot",
+    authors="Frantar and Alistarh",
+    year=2023,
+    arxiv="2301.00774",
+)
+def sparsegpt(
+    density: float | None = None,
+    pattern: str | None = None,
+    block: int = 128,
+    damping: float = 0.01,
+    act_order: bool = False,
+    layers: Mapping[str, float] | None = None,
+    walk: Walk = "blocks",
+) -> Recipe:
+    """Remove weights column by column, and change those that stay so that each layer's output lasts.
+
+    min ‖W X − Ŵ X‖²: of every `block` columns the weights with the smallest w_j² / [R_jj]² go, H⁻¹ =
+    Rᵀ R, H = X Xᵀ / n + λ I with λ = `damping` × its mean diagonal (raised where H cannot be inverted,
+    as the record then says); the columns after each take over what it lost. `pattern="2:4"` chooses
+    within runs of inputs. `act_order` takes inputs with large activations first.
+    """
+    solver = SparseGPT(block=block, damping=damping, act_order=act_order)
+    allocator = shares(layers, density)
+    return pruned(Magnitude(), density, pattern, allocator, walk, solver, Tensorwise())

@@ -1,0 +1,146 @@
+"""SparseGPT against the update of Optimal Brain Surgeon written out with explicit inverses."""
+
+import pytest
+import torch
+from torch import nn
+
+import secateur as sc
+from secateur.core.errors import NumberError, PlanError
+from secateur.core.types import Update
+from secateur.engine.collect import collect
+from secateur.engine.step import step
+from secateur.engine.view import ModelView
+from secateur.solve.hessian import inverse
+
+
+def layer(out=6, inputs=16, rows=200, seed=0):
+    """A linear layer in float64 with correlated inputs."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(inputs, out, bias=False)).double()
+    x = torch.randn(rows, inputs).double() @ torch.randn(inputs, inputs).double()
+    return net, x
+
+
+def solve(net, x, **options):
+    """(weight after, mask, note) of the sparsegpt recipe on the layer."""
+    recipe = sc.recipe("sparsegpt", walk="whole", **options)
+    recipe = recipe.model_copy(
+        update={"structure": recipe.structure.model_copy(update={"classifier": True})}
+    )
+    targets = recipe.structure.targets(net)
+    view = ModelView(net, targets, stats=collect(net, recipe.required(), targets, [x]))
+    masks = step(recipe, view, Update(density=recipe.schedule.final_density), first=True)
+    mask = masks["0.weight"]
+    return net[0].weight.detach() * mask, mask, view.notes["0.weight"]
+
+
+def by_hand(weight, x, damping, block, keep=None, pattern=None):
+    """Column by column: w_F ← w_F − (w_j / [H_F⁻¹]_jj) [H_F⁻¹]_j, F the columns not yet passed."""
+    n = x.shape[1]
+    h = x.T @ x / len(x)
+    h += damping * h.diagonal().mean() * torch.eye(n).double()
+    w, mask = weight.clone(), torch.ones_like(weight, dtype=torch.bool)
+    diag = torch.stack([torch.linalg.inv(h[j:, j:])[0, 0] for j in range(n)])
+    for j in range(n):
+        if pattern and j % pattern[1] == 0:
+            cut = slice(j, j + pattern[1])
+            score = w[:, cut] ** 2 / diag[cut]
+            worst = score.argsort(1)[:, : pattern[1] - pattern[0]]
+            mask[:, cut].scatter_(1, worst, False)
+        elif not pattern and j % block == 0:
+            cut = slice(j, j + block)
+            score = (w[:, cut] ** 2 / diag[cut]).flatten()
+            gone = score.argsort()[: round((1 - keep) * score.numel())]
+            part = mask[:, cut].flatten()
+            part[gone] = False
+            mask[:, cut] = part.view(mask[:, cut].shape)
+        inv = torch.linalg.inv(h[j:, j:])
+        for i in range(len(w)):
+            if not mask[i, j]:
+                w[i, j:] -= w[i, j] / inv[0, 0] * inv[0]
+    return w * mask, mask
+
+
+@pytest.mark.parametrize("block", [4, 8, 16])
+def test_unstructured_is_obs_column_by_column(block):
+    net, x = layer()
+    expected, mask = by_hand(net[0].weight.detach(), x, 0.01, block, keep=0.5)
+    got, chosen, _ = solve(net, x, block=block)
+    assert torch.equal(chosen, mask)
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("inputs", [48, 40])
+def test_steps_inside_a_block_change_nothing(inputs):
+    """More columns than are updated one by one, and a last block that is cut short."""
+    net, x = layer(inputs=inputs, rows=400)
+    expected, mask = by_hand(net[0].weight.detach(), x, 0.01, 32, keep=0.5)
+    got, chosen, _ = solve(net, x, block=32)
+    assert torch.equal(chosen, mask)
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("pattern", [(2, 4), (1, 4), (4, 8)])
+def test_patterns_are_chosen_when_the_sweep_reaches_them(pattern):
+    net, x = layer(inputs=32)
+    expected, mask = by_hand(net[0].weight.detach(), x, 0.01, 128, pattern=pattern)
+    got, chosen, _ = solve(net, x, pattern=f"{pattern[0]}:{pattern[1]}")
+    assert torch.equal(chosen, mask)
+    torch.testing.assert_close(got, expected)
+    runs = chosen.view(6, -1, pattern[1]).sum(2)
+    assert bool((runs == pattern[0]).all())
+
+
+def test_the_count_is_exact_and_the_error_smaller_than_that_of_magnitude():
+    net, x = layer(out=7, inputs=30)
+    dense = net[0].weight.detach().clone()
+    got, chosen, _ = solve(net, x, density=0.37, block=7)
+    assert int(chosen.sum()) == round(0.37 * 210)
+    kept = dense.abs().flatten().sort(descending=True).values[round(0.37 * 210) - 1]
+    magnitude = dense * (dense.abs() >= kept)
+    assert ((got - dense) @ x.T).square().sum() < 0.6 * ((magnitude - dense) @ x.T).square().sum()
+
+
+def test_act_order_takes_large_inputs_first():
+    net, x = layer()
+    order = x.square().sum(0).argsort(descending=True)
+    turned = nn.Sequential(nn.Linear(16, 6, bias=False)).double()
+    turned[0].weight.data = net[0].weight.data[:, order].clone()
+    expected, mask = by_hand(turned[0].weight.detach(), x[:, order], 0.01, 8, keep=0.5)
+    got, chosen, _ = solve(net, x, block=8, act_order=True)
+    assert torch.equal(chosen[:, order], mask)
+    torch.testing.assert_close(got[:, order], expected)
+    with pytest.raises(PlanError, match="tear runs"):
+        solve(net, x, pattern="2:4", act_order=True)
+
+
+def test_dead_inputs_and_few_samples_are_told():
+    net, x = layer(rows=5)
+    x[:, 3] = 0
+    got, _, note = solve(net, x)
+    assert bool((got[:, 3] == 0).all())
+    assert note == {"damping": 0.01, "dead": 1, "samples": 5, "inputs": 16}
+    assert bool(torch.isfinite(got).all())
+
+
+def test_damping_is_raised_where_the_inverse_does_not_exist():
+    gram = torch.ones(64, 64) * 1e6  # of rank one: hopeless in float32 at a tiny damping
+    gram[0, 1] = gram[1, 0] = 1.2e6  # and not even positive semi-definite
+    found = inverse(gram, 1e-3)
+    assert found.damping > 1e-3
+    assert bool(torch.isfinite(found.factor).all())
+    with pytest.raises(NumberError, match="cannot be inverted"):
+        inverse(torch.full((4, 4), torch.nan), 0.01)
+
+
+def test_units_that_are_no_weights_are_refused():
+    recipe = sc.recipe("sparsegpt", walk="whole")
+    from secateur.structure import Rows
+
+    net, x = layer()
+    rows = Rows(classifier=True)
+    recipe = recipe.model_copy(update={"structure": rows})
+    targets = rows.targets(net)
+    view = ModelView(net, targets, stats=collect(net, recipe.required(), targets, [x]))
+    with pytest.raises(PlanError, match="speaks of single weights"):
+        step(recipe, view, Update(density=0.5))
