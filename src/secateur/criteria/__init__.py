@@ -13,8 +13,8 @@ from .loss_difference import LossDifference
 from .magnitude import Magnitude
 from .random import Random
 from .relative import Relative
-from .router_weighted import RouterWeighted
 from .ria import Ria
+from .router_weighted import RouterWeighted
 from .smart_farm import SmartFarm
 from .snip import Snip
 from .supermask import Supermask
@@ -36,8 +36,8 @@ __all__ = [
     "Magnitude",
     "Random",
     "Relative",
-    "RouterWeighted",
     "Ria",
+    "RouterWeighted",
     "SmartFarm",
     "Snip",
     "Supermask",

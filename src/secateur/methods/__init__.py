@@ -1,6 +1,15 @@
 """The catalogue: published methods as functions that return a `Recipe`."""
 
-from . import at_init, basic, llm_structured, llm_weights, smart_farm, structured, tickets, while_training
+from . import (
+    at_init,
+    basic,
+    llm_structured,
+    llm_weights,
+    smart_farm,
+    structured,
+    tickets,
+    while_training,
+)
 
 __all__ = [
     "at_init",
