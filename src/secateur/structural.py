@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,29 +16,38 @@ from .artifact.source import before_pruning
 from .core.edits import Edits
 from .core.errors import PlanError, unknown
 from .core.origin import set_origin
+from .core.recipe import Recipe
 from .core.types import Target
 from .materialise import HardMasks, Masks
 from .measure.report import Comparison, Measured
 from .measure.report import compare as _compare
 from .measure.report import measure as _measure
-from .structure.coupled import coupled_targets, trace_example
+from .structure.coupled import Chosen, Coupled, chosen, coupled_targets, trace_example
 from .structure.example import arguments, example_in_words
 from .structure.experts import mixtures
 from .structure.fewer_experts import fewer_experts, passed_by
 from .structure.graph import Axis, Removal, Trace, remove
+from .structure.graph.capture import SECONDS
 from .structure.graph.errors import ProofError
-from .structure.graph.proof import gap
+from .structure.graph.proof import floats, gap
 from .structure.graph.remove import kept_units
 from .structure.graph.replay import written
 from .structure.listing import Structures
 
 
-def trace(model: nn.Module, example: Any) -> Structures:
+def trace(
+    model: nn.Module, example: Any, *, outputs: Chosen = None, seconds: float = SECONDS
+) -> Structures:
     """The coupled structures of a network: what has to go together, what a unit costs, what is frozen.
 
     Args:
-        model: any network `torch.export` can follow; it is left as it was.
+        model: any network; it is left as it was. Where `torch.export` cannot follow all of it, the
+            submodules that it can are traced, and the rest is frozen, with the reason.
         example: a tensor, a tuple of arguments or a dict of keywords, with two samples or more.
+        outputs: names or numbers of the outputs that keep their size; by default all, but of a
+            Hugging Face model that predicts (`logits`, …) not the internal states it also returns.
+            `"*"` is every output.
+        seconds: the longest the capture may take.
 
     >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
     >>> print(trace(net, torch.zeros(2, 3)))
@@ -47,7 +56,7 @@ def trace(model: nn.Module, example: Any) -> Structures:
     <BLANKLINE>
     1 structures, 1 on by default; MACs are those of the whole example
     """
-    return Structures(trace_example(model, example, "trace"))
+    return Structures(trace_example(model, example, "trace", chosen(outputs), seconds))
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ def shrink(
     *,
     keep: Mapping[str, Sequence[int]] | None = None,
     preserve_norms: bool = False,
+    outputs: Chosen = None,
 ) -> Shrunk:
     """Take structures physically out, and prove that the smaller network computes the same.
 
@@ -88,6 +98,7 @@ def shrink(
             the example has two samples or more.
         keep: structure -> numbers of the units that stay; the network is left unmasked otherwise.
         preserve_norms: let normalisations over a removed axis divide by the old count.
+        outputs: as for `trace`; by default those the result was pruned for.
 
     Removal is exact where masking was: at least one unit of every structure stays.
 
@@ -100,14 +111,15 @@ def shrink(
     experts = _experts(what, keep)
     if experts is not None:
         return _fewer_experts(what, stock, experts, example)
-    traced = trace_example(stock, example, "shrink")
+    traced = trace_example(stock, example, "shrink", _outputs(what, outputs))
     plan = _plan(what, keep, traced, stock)
     args, kwargs = arguments(example)
     removal = remove(traced, stock, plan, args, kwargs, preserve_norms=preserve_norms)
     targets = coupled_targets(traced, stock, list(plan))
     record = _record(traced, stock, plan, removal)
     record["exact"] = all(target.exact for target in targets.values())
-    record["difference"] = gap(_masked(stock, targets, plan), removal.module, args, kwargs)
+    masked = _masked(stock, targets, plan)
+    record["difference"] = gap(masked, removal.module, args, kwargs, _read(traced))
     record |= {"pruning": what.record} if isinstance(what, Result) else {}
     kept = {axis.name: tuple(units) for axis, units in plan.items()}
     edits = _edits(traced, stock, plan, removal, example, preserve_norms)
@@ -174,6 +186,15 @@ def _fewer_experts(
     return Shrunk(small, {n: tuple(u) for n, u in keep.items()}, record, edits)
 
 
+def _outputs(what: Result | nn.Module, outputs: Chosen) -> tuple[str, ...] | None:
+    """The outputs asked for, or else those a result's structure was found for."""
+    if outputs is None and isinstance(what, Result):
+        structure = Recipe.from_plain(what.record["recipe"]).structure
+        outputs = structure.outputs if isinstance(structure, Coupled) else ()
+        return tuple(outputs) or None
+    return chosen(outputs)
+
+
 def _without_masks(model: nn.Module) -> nn.Module:
     """A copy that nothing holds at zero any more; its weights are as they were."""
     stock = copy.deepcopy(model)
@@ -232,6 +253,12 @@ def _masked(model: nn.Module, targets: Mapping[Axis, Target], plan: Plan) -> nn.
     for axis, units in plan.items():
         masks[axis.name][units] = True
     return Masks().apply(copy.deepcopy(model), tuple(targets.values()), masks)
+
+
+def _read(traced: Trace) -> Callable[[Any], list[Tensor]]:
+    """The outputs that keep their sizes; all, where parts were traced and the whole is compared."""
+    captured = traced.inference.captured
+    return captured.outputs.floats if captured.parts is None else floats
 
 
 def _record(traced: Trace, model: nn.Module, plan: Plan, removal: Removal) -> dict[str, Any]:

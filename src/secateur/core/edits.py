@@ -78,12 +78,14 @@ class Retrace(Plain):
         units: structure -> the units that stay.
         example: the inputs it was traced on, shapes and dtypes only.
         preserve_norms: normalisations divide by the old count.
+        outputs: selectors of the outputs that keep their size, where they were given.
     """
 
     level: Literal["C", "D"]
     units: Mapping[str, Kept]
     example: JsonValue
     preserve_norms: bool = False
+    outputs: tuple[str, ...] = ()
 
 
 class Edits(Plain):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -15,6 +16,7 @@ from ..core.names import pick
 from ..core.types import Target
 from .example import arguments
 from .graph import Axis, Trace, trace
+from .graph.capture import SECONDS
 from .graph.proof import norm_directions
 from .graph.targets import targets_of
 
@@ -33,6 +35,8 @@ class Coupled(Structure):
             default too; empty = all that are on by default.
         include: selectors of axes by name; only these, those that are off by default too.
         exclude: selectors of axes to leave alone.
+        outputs: selectors of the outputs that keep their size, as for `secateur.trace`; empty = all
+            but the internal states of a network that predicts.
         exact_only: leave out axes whose removal does not equal masking (residual width under layer
             norm).
     """
@@ -40,11 +44,13 @@ class Coupled(Structure):
     kinds: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
     exact_only: bool = True
 
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """One target per axis, shape (units,), in the order of the network."""
-        traced = trace_example(model, example, f"structure '{self.name}'")
+        who = f"structure '{self.name}'"
+        traced = trace_example(model, example, who, self.outputs or None)
         made = coupled_targets(traced, model, self._asked(traced.axes))
         if self.exact_only:
             self._refuse_named(made)
@@ -83,14 +89,34 @@ class Coupled(Structure):
                 )
 
 
-def trace_example(model: nn.Module, example: object, who: str) -> Trace:
+Chosen: TypeAlias = "str | int | Sequence[str | int] | None"
+
+
+def chosen(outputs: Chosen) -> tuple[str, ...] | None:
+    """Selectors of outputs as names.
+
+    >>> chosen("logits"), chosen([0, 2]), chosen(None)
+    (('logits',), ('0', '2'), None)
+    """
+    if outputs is None:
+        return None
+    return tuple(map(str, [outputs] if isinstance(outputs, str | int) else outputs))
+
+
+def trace_example(
+    model: nn.Module,
+    example: object,
+    who: str,
+    outputs: Sequence[str] | None = None,
+    seconds: float = SECONDS,
+) -> Trace:
     """The axes of `model`, traced on an example: a tensor, a tuple of arguments or a dict of keywords."""
     if example is None:
         raise PlanError(
             f"{who} traces the network and needs an input; pass example=... (a tensor, a tuple "
             "of arguments or a dict of keywords)"
         )
-    return trace(model, *arguments(example))
+    return trace(model, *arguments(example), outputs=outputs, seconds=seconds)
 
 
 def coupled_targets(traced: Trace, model: nn.Module, axes: Sequence[Axis]) -> dict[Axis, Target]:

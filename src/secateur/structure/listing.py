@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from .graph import Axis, Trace
 from .graph.axes import Frozen, Slice
+from .graph.infer import INTO_PART, OUT_OF_PART
 
-EXPECTED = ("user input", "user output", "convolution window")
+EXPECTED = ("user input", "user output", "convolution window", INTO_PART, OUT_OF_PART)
 """Reasons nobody wonders about: shown with everything else only when all is asked for."""
 
 SHOWN = 4
@@ -42,6 +43,8 @@ class Structures(tuple[Axis, ...]):
         on = sum(axis.default for axis in self)
         yield f"{len(self)} structures, {on} on by default; MACs are those of the whole example"
         yield from _every_frozen(self.frozen) if everything else _frozen_by_reason(self.frozen)
+        for why in self.trace.untraced.values():
+            yield f"in parts: {why}"
         for operator, layers in self.trace.unknown.items():
             yield f"operator without a rule: {operator} in {_some(list(layers))}"
 

@@ -9,5 +9,9 @@ class TraceError(SecateurError):
     """What cannot be traced or edited: names the operator, the layer and the remedy."""
 
 
+class OutOfTime(TraceError):
+    """The time given for tracing is spent."""
+
+
 class ProofError(SecateurError):
     """The smaller network does not compute what the masked one computes."""

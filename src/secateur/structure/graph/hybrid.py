@@ -11,8 +11,8 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.unflatten import InterpreterModule
 
-from secateur.structure.graph.capture import as_traced
 from secateur.structure.graph.edit import apply_patch, cut_tensor
+from secateur.structure.graph.export import export
 from secateur.structure.graph.graphnet import switch_training
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.inline import REGIONS, normalise
@@ -51,18 +51,14 @@ def graph_modules(
     kwargs: Mapping[str, Any],
 ) -> dict[str, nn.Module]:
     """Each named submodule as a graph with its constants patched."""
-    with as_traced(model):
-        program = torch.export.export(
-            model,
-            tuple(args),
-            dict(kwargs),
-            strict=False,
-            preserve_module_call_signature=tuple(owners),
-        )
+    with found.captured.running(model):
+        program, _ = export(model, tuple(args), dict(kwargs), found.captured.dynamic, tuple(owners))
     if any(getattr(n.target, "__name__", "") in REGIONS for n in _calls(program.graph)):
         raise RuntimeError("a part of the network with autocast or no_grad regions stays whole")
     normalise(program.graph_module)
     _patch(program, found, kept)
+    for name in owners:
+        _measure_inside(program, name)
     _cut(program, found, kept)
     whole = torch.export.unflatten(program)
     return {name: _trainable(whole.get_submodule(name)) for name in owners}
@@ -76,6 +72,38 @@ def _patch(program: ExportedProgram, found: Inference, kept: Kept) -> None:
     twin = dict(zip(first, second, strict=True))
     for patch in found.patches:
         apply_patch(replace(patch, node=twin[patch.node]), twin[patch.node], kept)
+
+
+def _measure_inside(program: ExportedProgram, owner: str) -> None:
+    """Let a module read free sizes off its own inputs: the graph reads them off the network's."""
+    entry = next(e for e in program.module_call_graph if e.fqn == owner)
+    named = {node.name: node for node in program.graph.nodes}
+    given = [
+        named[a.name]
+        for a in (entry.signature.inputs if entry.signature else ())
+        if a.name in named
+    ]
+    for node in list(program.graph.nodes):
+        for size in node.all_input_nodes if _inside(node, owner) else ():
+            if base_name(size) == "sym_size" and (source := _with_size(given, size)) is not None:
+                with program.graph.inserting_before(node):
+                    own = program.graph.call_function(torch.ops.aten.sym_size.int, source)
+                own.meta = {**node.meta, "val": size.meta["val"]}
+                node.replace_input_with(size, own)
+
+
+def _inside(node: fx.Node, module: str) -> bool:
+    stack = node.meta.get("nn_module_stack") or {}
+    return any(str(name).split("@")[0] == module for name, _ in stack.values())
+
+
+def _with_size(given: Sequence[fx.Node], size: fx.Node) -> tuple[fx.Node, int] | None:
+    """A tensor and its dimension that has the same symbolic size."""
+    for node in given:
+        for dim, n in enumerate(node.meta["val"].shape):
+            if str(n) == str(size.meta["val"]):
+                return node, dim
+    return None
 
 
 def _calls(graph: fx.Graph) -> list[fx.Node]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from secateur.structure.graph import rules as _rules
 from secateur.structure.graph.capture import Captured
@@ -19,6 +20,8 @@ from secateur.structure.graph.solver import Limits, Solver, TermError
 from secateur.structure.graph.terms import Dims, Term, fix, size
 
 assert _rules.__all__  # importing the package fills the table
+
+INTO_PART, OUT_OF_PART = "input of a part traced alone", "output of a part traced alone"
 
 
 @dataclass
@@ -68,18 +71,24 @@ def infer(captured: Captured, limits: Limits | None = None) -> Inference:
 
 
 def _value(found: Inference, node: fx.Node, shared: dict[tuple[str, ...], Dims]) -> Value:
+    whole = found.captured.parts is None
     if node.op == "placeholder":
-        return _fixed_value(node.meta.get("val"), "user input")
+        return _fixed_value(node.meta.get("val"), "user input" if whole else INTO_PART)
     if node.op == "get_attr":
         return _tensor(found, str(node.target), shared)
     if node.op == "output":
-        for source in node.all_input_nodes:
-            _freeze_value(found.solver, found.values[source], "user output")
+        _freeze_outputs(found, node, "user output" if whole else OUT_OF_PART)
         return None
     if node.target is operator.getitem:
         held = found.values[node.args[0]]  # type: ignore[index]
         return held[node.args[1]] if isinstance(held, list) else None  # type: ignore[index]
     return _call(found, node)
+
+
+def _freeze_outputs(found: Inference, node: fx.Node, why: str) -> None:
+    for number, source in enumerate(pytree.tree_leaves(node.args[0])):
+        if number in found.captured.outputs.held and isinstance(source, fx.Node):
+            _freeze_value(found.solver, found.values[source], why)
 
 
 def _tensor(found: Inference, name: str, shared: dict[tuple[str, ...], Dims]) -> Value:
@@ -89,6 +98,8 @@ def _tensor(found: Inference, name: str, shared: dict[tuple[str, ...], Dims]) ->
     key = found.captured.twins[name]
     if key not in shared:
         shared[key] = tuple(found.solver.fresh(n) for n in tensor.shape)
+        if why := found.captured.shared(name):
+            _freeze_value(found.solver, shared[key], why)
     found.terms[name] = shared[key]
     return shared[key]
 

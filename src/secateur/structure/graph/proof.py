@@ -8,7 +8,7 @@ attention is uniform, would let a wrong edit pass. What is proved is the structu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -56,20 +56,19 @@ def compare(
     seed: int = 0,
 ) -> Proof:
     """Run whole, masked and removed networks on the example and compare."""
+    given = found.captured.inputs(args, kwargs)
     values = randomised(found, seed, double)
     change = _all_double if double else None
-    inputs = (
-        pytree.tree_map(_double, (tuple(args), dict(kwargs or {})))
-        if double
-        else (args, kwargs or {})
-    )
+    inputs = pytree.tree_map(_double, given) if double else given
     nets = [
         rebuild(found, values, change=change),
         rebuild(found, masked(found, kept, values), change=change),
         rebuild(found, sliced(found, kept, values), kept, preserve, change),
     ]
     with torch.no_grad(), _default_dtype(torch.float64 if double else torch.get_default_dtype()):
-        whole, zeroed, removed = (floats(net(*inputs[0], **inputs[1])) for net in nets)
+        whole, zeroed, removed = (
+            found.captured.outputs.floats(net(*inputs[0], **inputs[1])) for net in nets
+        )
     return Proof(
         error=difference(removed, zeroed),
         effect=difference(whole, zeroed),
@@ -168,10 +167,17 @@ def difference(a: list[Tensor], b: list[Tensor]) -> float:
     return worst
 
 
-def gap(a: nn.Module, b: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float:
-    """Largest difference of the outputs, relative to the largest of `a`, in evaluation mode."""
+def gap(
+    a: nn.Module,
+    b: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    read: Callable[[Any], list[Tensor]] | None = None,
+) -> float:
+    """Largest difference of the outputs that `read` takes, relative to the largest of `a`."""
+    read = read or floats
     with torch.no_grad(), as_traced(a), as_traced(b):
-        return difference(floats(b(*args, **kwargs)), floats(a(*args, **kwargs)))
+        return difference(read(b(*args, **kwargs)), read(a(*args, **kwargs)))
 
 
 def _double(value: Any) -> Any:

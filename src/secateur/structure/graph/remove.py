@@ -33,9 +33,10 @@ from secateur.structure.graph.graphnet import as_module
 from secateur.structure.graph.hybrid import graph_modules, owners_to_replace
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.positions import Kept
-from secateur.structure.graph.proof import Proof, compare, difference, floats, randomised
+from secateur.structure.graph.proof import Proof, compare, difference, randomised
 from secateur.structure.graph.standard import repair, slice_tensors
 from secateur.structure.graph.trace import Trace
+from secateur.structure.graph.whole import check_whole
 
 Plan = Mapping[Axis, Sequence[int]]
 """Axis -> units that stay, by number."""
@@ -93,19 +94,23 @@ def remove(
     module with the smaller graph. With `preserve_norms`, normalisations keep dividing by the old count, which
     only the graph can say, so that level D is delivered.
     """
-    kwargs = dict(kwargs or {})
+    example = (args, dict(kwargs or {}))
+    args, kwargs = traced.inference.captured.inputs(*example)
     kept = kept_units(plan)
     proof = prove(traced, plan, args, kwargs, preserve_norms)
     found = traced.inference
     tensors = sliced(found, kept)
     small = rebuild(found, tensors, kept, preserve_norms)
     values = sliced(found, kept, randomised(found))
-    wanted = _outputs(small, values, args, kwargs)
+    wanted = _outputs(found, small, values, args, kwargs)
     failed: dict[str, str] = {}
     for level in "D" if preserve_norms else levels:
         for made in BUILDERS[level](model, traced, kept, small, args, kwargs):
-            error = _distance(made, wanted, tensors, values, args, kwargs)
+            error = _distance(found, made, wanted, tensors, values, args, kwargs)
             if isinstance(made, _Made) and isinstance(error, float) and error <= tolerance:
+                if found.captured.parts is not None:
+                    exact = all(axis.exact for axis in plan)
+                    check_whole(model, made.module, found, kept, exact, example)
                 made.module.train(model.training)
                 return Removal(
                     made.module, level, made.changes, made.replaced, proof, error, failed
@@ -142,19 +147,27 @@ class _Made:
 
 
 def _outputs(
-    module: nn.Module, values: Mapping[str, Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]
+    found: Inference,
+    module: nn.Module,
+    values: Mapping[str, Tensor],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
 ) -> list[Tensor]:
     """The outputs of a module with other values in its parameters and buffers."""
     held = [
         *module.named_parameters(remove_duplicate=False),
         *module.named_buffers(remove_duplicate=False),
     ]
-    with torch.no_grad(), as_traced(module):
+    captured = found.captured
+    graph = isinstance(module, fx.GraphModule)
+    with torch.no_grad(), as_traced(module) if graph else captured.running(module):
         swapped = {name: values[name] for name, _ in held if name in values}
-        return floats(torch.func.functional_call(module, swapped, tuple(args), dict(kwargs)))
+        output = torch.func.functional_call(module, swapped, tuple(args), dict(kwargs))
+    return captured.outputs.floats(output)
 
 
 def _distance(
+    found: Inference,
     made: _Made | str,
     wanted: list[Tensor],
     own: Mapping[str, Tensor],
@@ -166,7 +179,7 @@ def _distance(
     if isinstance(made, str):
         return made
     try:
-        got = _outputs(made.module, values, args, kwargs)
+        got = _outputs(found, made.module, values, args, kwargs)
     except EXPORT_FAILURES as error:
         return _said(error)
     if wrong := _other_tensors(made.module, own):
@@ -245,10 +258,11 @@ def _level_c(
 
 def _level_d(
     model: nn.Module, traced: Trace, kept: Kept, small: fx.GraphModule, *_: Any
-) -> Iterator[_Made]:
-    yield _Made(as_module(small))
+) -> Iterator[_Made | str]:
+    yield _Made(as_module(small)) if traced.inference.captured.parts is None else NOT_WHOLE
 
 
+NOT_WHOLE = "the graph holds parts of the network only"
 BUILDERS: dict[str, Callable[..., Iterator[_Made | str]]] = {
     "A": _level_a,
     "B": _level_b,

@@ -58,7 +58,7 @@ def replay(model: nn.Module, edits: Edits) -> nn.Module:
 def _again(model: nn.Module, retrace: Retrace) -> nn.Module:
     """Trace `model` on an input like the one it was traced on, and remove the same units."""
     args, kwargs = arguments(example_like(retrace.example))
-    traced = trace(model, args, kwargs)
+    traced = trace(model, args, kwargs, outputs=retrace.outputs or None)
     axes = {axis.name: axis for axis in traced.axes}
     for name, kept in retrace.units.items():
         if name not in axes or axes[name].units != kept.size:
@@ -162,6 +162,9 @@ def written(
     if retrace is not None:
         level, example, norms = retrace
         units = {axis.name: Kept.of(numbers, axis.units) for axis, numbers in plan.items()}
-        again = Retrace(level=level, units=units, example=example, preserve_norms=norms)
+        again = Retrace(
+            level=level, units=units, example=example, preserve_norms=norms,
+            outputs=found.captured.outputs.chosen,
+        )  # fmt: skip
     tensors = tensors_kept(model, found, kept)
     return Edits(tensors=tensors, attributes=tuple(attributes), retrace=again)

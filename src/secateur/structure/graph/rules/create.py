@@ -30,6 +30,12 @@ def ordered(op: Op) -> Value:
     return op.fixed_shape()
 
 
+@rule("sym_size", "sym_numel", "sym_stride", "sym_storage_offset")
+def measured(op: Op) -> Value:
+    """Sizes of free axes are numbers in the graph; a symbol is a size that stays, as the batch does."""
+    return None
+
+
 @rule(
     "_assert_tensor_metadata",
     "_assert_scalar",

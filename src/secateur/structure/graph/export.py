@@ -1,0 +1,143 @@
+"""`torch.export` on an example, with a free batch size where the network permits one."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import linecache
+import logging
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
+
+EXPORT_FAILURES = (
+    RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, ArithmeticError,
+)  # fmt: skip
+NOT_THE_MODEL = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
+
+
+def export(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic: bool,
+    signatures: tuple[str, ...] = (),
+) -> tuple[ExportedProgram, bool]:
+    """The exported program, and whether its batch size is free; `signatures` name modules kept apart."""
+    with _quiet():
+        return _export(model, args, kwargs, dynamic, signatures)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the graphs torch prints where control flow depends on values: the error says it."""
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    printed = io.StringIO()
+    try:
+        with redirect_stderr(printed):
+            yield
+        sys.stderr.write(printed.getvalue())
+    finally:
+        log.setLevel(before)
+
+
+def _export(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic: bool,
+    signatures: tuple[str, ...],
+) -> tuple[ExportedProgram, bool]:
+    shapes = _free_batch(model, args, kwargs) if dynamic else None
+    how: dict[str, Any] = {"strict": False, "preserve_module_call_signature": signatures}
+    if shapes is not None:
+        try:
+            return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, **how), True
+        except EXPORT_FAILURES:
+            shapes = None  # the network fixes its batch size: traced below at the example's
+    return torch.export.export(model, args, kwargs, **how), False
+
+
+def _free_batch(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any] | None:
+    """A free first dimension for every tensor input of the example's batch size (more than 1)."""
+    try:
+        bound = inspect.signature(model.forward).bind(*args, **kwargs)
+    except TypeError:
+        return None
+    kinds = inspect.signature(model.forward).parameters
+    if any(kinds[name].kind.name.startswith("VAR") for name in bound.arguments):
+        return None
+    leaves = [t for t in pytree.tree_leaves(bound.arguments) if isinstance(t, Tensor) and t.dim()]
+    batch = leaves[0].shape[0] if leaves else 1
+    if batch < 2:
+        return None
+    return pytree.tree_map(lambda t: _free_first(t, batch), dict(bound.arguments))
+
+
+def _free_first(value: Any, batch: int) -> Any:
+    return (
+        {0: Dim.AUTO}
+        if isinstance(value, Tensor) and value.dim() and value.shape[0] == batch
+        else None
+    )
+
+
+def said(error: Exception) -> str:
+    """An exception on one line: its type, its first line, and the model's own line that raised it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = lines[0][:200].rstrip(". ") if lines else "no message"
+    what = f"{type(error).__name__}: {reason}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(NOT_THE_MODEL):
+            source = linecache.getline(frame.filename, frame.lineno or 0).strip()
+            return f"{what}, at {Path(frame.filename).name}:{frame.lineno}: {source[:80]}"
+    return what
+
+
+@contextmanager
+def as_traced(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no key-value cache, for the time of the tracing."""
+    training = {module: module.training for module in model.modules()}
+    configs = [c for c in _configs(model) if getattr(c, "use_cache", None)]
+    model.eval()
+    for config in configs:
+        config.use_cache = False
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+        for config in configs:
+            config.use_cache = True
+
+
+def _configs(model: nn.Module) -> list[Any]:
+    found = [getattr(module, "config", None) for module in model.modules()]
+    nested = [
+        getattr(c, name, None) for c in found for name in ("text_config", "decoder", "encoder")
+    ]
+    return list(
+        {id(c): c for c in [*found, *nested] if c is not None and hasattr(c, "use_cache")}.values()
+    )
+
+
+def runs(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exception | None:
+    """What a plain run on the example raises, if anything."""
+    try:
+        with torch.no_grad():
+            model(*args, **kwargs)
+    except EXPORT_FAILURES as error:
+        return error
+    return None
