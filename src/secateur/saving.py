@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Collection, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,14 @@ from .artifact.manifest import (
 )
 from .artifact.masks import load_masks, save_masks
 from .artifact.plain import as_plain
+from .core.edits import Edits
 from .core.errors import PlanError, SecateurError, StorageError
 from .core.origin import Architecture, Origin, constructed, set_origin
 from .materialise import HardMasks
 from .models.registry import BUILT_IN
 from .structural import Shrunk
 from .structure.example import arguments, example_like
+from .structure.graph.capture import EXPORT_FAILURES
 from .structure.graph.proof import gap
 from .structure.graph.replay import replay
 
@@ -215,7 +218,7 @@ def _is_artifact(folder: Path) -> bool:
         known = read_manifest(folder).files
     except SecateurError:
         return False
-    return {entry.name for entry in folder.iterdir()} <= set(known)
+    return all(entry.name in known and entry.is_file() for entry in folder.iterdir())
 
 
 def load(
@@ -246,11 +249,11 @@ def load(
     """
     folder, allowed = Path(path), memory() if limit is None else limit
     manifest = read_manifest(folder)
-    found = read_sparse(folder / WEIGHTS, limit=allowed, expected=manifest.weights)
-    masks: Mapping[str, Tensor] = found.masks
-    if manifest.masks is not None:
-        masks = load_masks(folder / MASKS, limit=allowed, expected=manifest.masks)
     try:
+        found = read_sparse(folder / WEIGHTS, limit=allowed, expected=manifest.weights)
+        masks: Mapping[str, Tensor] = found.masks
+        if manifest.masks is not None:
+            masks = load_masks(folder / MASKS, limit=allowed, expected=manifest.masks)
         made = _rebuilt(manifest, found.state, model, trust, allowed)
         put(made, found.state)
         HardMasks(made, masks)
@@ -269,6 +272,21 @@ def load(
     return made.eval()
 
 
+def _largest_stock(manifest: Manifest, shapes: Shapes) -> int:
+    """Bytes that the stock network may take: the sizes it had before the edits, in float64.
+
+    Buffers that are not stored get a share of their own, layers that are gone what the others have.
+    """
+    sizes = {name: list(shape) for name, shape in shapes.items()}
+    for edits in reversed(manifest.edits):
+        for name, cuts in edits.tensors.items():
+            for dim, kept in cuts.items():
+                if dim < len(sizes.get(name, ())):
+                    sizes[name][dim] = kept.size
+    gone = sum(len(edits.layers) for edits in manifest.edits)
+    return (8 * sum(map(prod, sizes.values())) + (64 << 20)) * (1 + gone)
+
+
 def _rebuilt(
     manifest: Manifest,
     state: Mapping[str, Tensor],
@@ -282,8 +300,10 @@ def _rebuilt(
         made = copy.deepcopy(model)
         HardMasks.of(made).remove()
     elif manifest.architecture is not None:
-        most = 1000 + 32 * len(shapes)
-        made = build(manifest.architecture, OWN, trust, most, allowed)
+        most = _largest_stock(manifest, shapes)
+        if most > allowed:
+            raise StorageError(f"its stock network takes {most:,} bytes, {allowed:,} are allowed")
+        made = build(manifest.architecture, OWN, trust, 1000 + 32 * len(shapes), most)
     else:
         raise StorageError(
             f"it does not say how its network ({manifest.made}) is built; pass model=…, a stock "
@@ -292,6 +312,15 @@ def _rebuilt(
     if misfit(made, shapes) is None:
         return made
     for edits in () if manifest.stock and model is None else manifest.edits:
-        made = replay(made, edits)
+        made = _replayed(made, edits)
     add(made, manifest.added)
     return made
+
+
+def _replayed(model: nn.Module, edits: Edits) -> nn.Module:
+    """`replay`; what goes wrong while a network is traced again is the artifact's fault."""
+    try:
+        return replay(model, edits)
+    except EXPORT_FAILURES as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise StorageError(f"what was removed cannot be removed again: {reason:.200}") from error

@@ -20,6 +20,7 @@ from .atomic import storage_error
 
 KEY, DIGEST_KEY = "secateur", "secateur.digest"
 MAX_HEADER = 100_000_000  # the limit of the safetensors format itself
+OWN_HEADER = 32 << 20  # of files written here: room for 100,000 tensors
 _ZEROS = "0" * 64
 
 DTYPES = {
@@ -92,9 +93,12 @@ class Container:
     ('hello', [1.0, 1.0])
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, expected: str | None = None) -> None:
+        """Open a file whose header, and with it every byte, has the digest `expected` (None: any)."""
         self.path = path
         self.digest = _checked_header(path, _read_header(path))  # before a parser sees it
+        if expected is not None and expected != self.digest:
+            raise StorageError(f"'{path}' is another file than the artifact was saved with")
         try:
             self._file = safe_open(str(path), framework="pt")
         except (SafetensorError, OSError) as error:
@@ -110,11 +114,6 @@ class Container:
 
     def __exit__(self, *_: object) -> None:
         self._file.__exit__(None, None, None)
-
-    def expect(self, digest: str | None) -> None:
-        """Raise unless the header, and with it every byte, has this digest (None: any)."""
-        if digest is not None and digest != self.digest:
-            raise StorageError(f"'{self.path}' is another file than the artifact was saved with")
 
     def tensor(self, name: str, dtype: str, shape: tuple[int, ...] | None = None) -> Tensor:
         """One tensor of this dtype code and shape (None: any one-dimensional), in its own memory."""
@@ -132,8 +131,8 @@ def _sealed(header: Mapping[str, object]) -> bytes:
     """Length and JSON header, padded to 8 bytes, with the header's own digest filled in."""
     body = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
     body += b" " * (-len(body) % 8)
-    if len(body) > MAX_HEADER:
-        raise StorageError(f"a header of {len(body)} bytes exceeds the {MAX_HEADER} of the format")
+    if len(body) > OWN_HEADER:
+        raise StorageError(f"a header of {len(body)} bytes exceeds {OWN_HEADER}")
     full = len(body).to_bytes(8, "little") + body
     own = hashlib.sha256(full).hexdigest()
     return full.replace(_field(_ZEROS), _field(own), 1)  # the metadata come first in the header
@@ -172,7 +171,7 @@ def _read_header(path: Path) -> bytes:
             file.seek(0)
             start = file.read(8)
             length = int.from_bytes(start, "little")
-            if len(start) < 8 or length > min(MAX_HEADER, available - 8):
+            if len(start) < 8 or length > min(OWN_HEADER, available - 8):
                 raise StorageError(
                     f"'{path}' is cut off or no safetensors file: its header would be {length} "
                     f"bytes long, the file is {available}"

@@ -70,8 +70,7 @@ def read_sparse(
         expected: the digest of the header (`Container.digest`) that the file must have.
     """
     allowed = memory() if limit is None else limit
-    with Container(Path(path)) as container:
-        container.expect(expected)
+    with Container(Path(path), expected) as container:
         try:
             return decode_state(from_text(container.text), container, allowed)
         except StorageError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import Any
 
 import torch
@@ -11,6 +12,10 @@ from torch import Tensor, nn
 from ..core.errors import StorageError
 
 Shape = tuple[int, ...]
+
+
+_LARGEST = 1 << 30
+"""Elements of a parameter that is added."""
 
 
 def misfit(model: nn.Module, shapes: Mapping[str, Shape]) -> str | None:
@@ -36,6 +41,8 @@ def add(model: nn.Module, more: Mapping[str, Shape]) -> None:
     for name, shape in more.items():
         if not _empty(model, name):
             raise StorageError(f"the network has no place for '{name}'")
+        if min(shape, default=0) < 0 or prod(shape) > _LARGEST:
+            raise StorageError(f"'{name}' cannot have the shape {list(shape)}")
         path, _, leaf = name.rpartition(".")
         model.get_submodule(path)._parameters[leaf] = nn.Parameter(torch.empty(shape))
 

@@ -46,8 +46,7 @@ def load_masks(
     path: str | os.PathLike[str], *, limit: int | None = None, expected: str | None = None
 ) -> dict[str, Tensor]:
     """The masks of a file of `save_masks`, every byte checked; arguments as in `read_sparse`."""
-    with Container(Path(path)) as container:
-        container.expect(expected)
+    with Container(Path(path), expected) as container:
         content = parse(container.text.encode())
         rows = content.get("masks") if isinstance(content, dict) else None
         if not isinstance(rows, dict) or content.get("kind") != KIND:

@@ -51,8 +51,29 @@ def replay(model: nn.Module, edits: Edits) -> nn.Module:
     _cut(model, edits.tensors)
     for change in edits.attributes:
         _set(model, change)
+    _drop(model, edits.layers)
     repair(model)
     return model
+
+
+def _drop(model: nn.Module, layers: Sequence[str]) -> None:
+    """Take entries out of their module lists; those that stay close up."""
+    gone: dict[str, set[int]] = {}
+    for path in layers:
+        owner, _, number = path.rpartition(".")
+        held = dict(model.named_modules()).get(owner)
+        if (
+            not isinstance(held, nn.ModuleList)
+            or not number.isdecimal()
+            or int(number) >= len(held)
+        ):
+            raise StorageError(f"the network has no layer '{path}' in a list of modules")
+        gone.setdefault(owner, set()).add(int(number))
+    for owner, numbers in gone.items():
+        held = model.get_submodule(owner)
+        assert isinstance(held, nn.ModuleList)
+        for place in sorted(numbers, reverse=True):
+            del held[place]
 
 
 def _again(model: nn.Module, retrace: Retrace) -> nn.Module:
