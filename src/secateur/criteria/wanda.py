@@ -18,7 +18,7 @@ class Wanda(ElementCriterion):
     norm is the sum without 1/n, which orders the weights of a layer alike. Nothing is trained, no
     gradient is needed. A bias multiplies 1. An input that is never active has the norm 0, so that its
     weights go first; where no token reached a layer (an expert that was never chosen) its weights are
-    judged by their size alone.
+    judged by their size alone, and the record counts them as `silent`.
 
     Shapes: elements [shape of the parameter]; inputs of convolutions are their windows.
 
@@ -39,6 +39,8 @@ def input_norm(view: View, param: str, weight: Tensor) -> Tensor:
     """[shape of the weight] the root mean square of the input each element multiplies."""
     square = view.stat("input_square", param).to(weight)  # [in * kernel] or [experts, in]
     silent = (square == 0).all(-1, keepdim=True)  # nothing ever came in: no ground to judge by
+    if bool(silent.any()):
+        view.note(param, silent=int(silent.sum()))
     norm = torch.where(silent, 1.0, square.sqrt())
     dims = view.dims(param)
     rows = matrix(weight, dims)  # [..., out, in * kernel]

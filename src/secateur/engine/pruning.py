@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from ..core.errors import CollapseError, PlanError
 from ..core.random import generator
 from ..core.recipe import Recipe
 from . import collect
+from .blockwise.walk import Job, walk
 from .connected import connected_step
 from .initial import reinitialise
 from .point import health_of
@@ -26,19 +28,32 @@ log = logging.getLogger(__name__)
 
 def prune(run: Run, op: Prune) -> None:
     """Score, select and mask: one update."""
-    stats = _statistics(run)
-    view = ModelView(run.model, run.targets, run.masks, stats, run.setting.seed, op.round)
     before = run.elements()
-    if run.recipe.connected:
-        run.masks = connected_step(run, view, op.update, op.first)
-    else:
-        run.masks = step(run.recipe, view, op.update, first=op.first)
+    run.masks = _by_blocks(run, op) if run.recipe.walk == "blocks" else _at_once(run, op)
     if run.recipe.revive:
         _revive(run, before)
     collapsed = _collapsed(run, op)
     run.mask_weights()
     event = {"kind": "pruned", "round": op.round, "density": run.density}
     run.tell({**event, "collapsed": collapsed})
+
+
+def _at_once(run: Run, op: Prune) -> dict[str, Tensor]:
+    """The one step with a view of the whole model."""
+    stats = _statistics(run)
+    view = ModelView(run.model, run.targets, run.masks, stats, run.setting.seed, op.round)
+    if run.recipe.connected:
+        return connected_step(run, view, op.update, op.first)
+    return step(run.recipe, view, op.update, first=op.first)
+
+
+def _by_blocks(run: Run, op: Prune) -> dict[str, Tensor]:
+    """The same step with a view of one block after the other."""
+    batches = list(run.setting.scoring if run.setting.scoring is not None else ())
+    if not batches:
+        raise PlanError(f"method '{run.recipe.method}' walks block by block on data; pass data=...")
+    job = Job(run.recipe, op.update, run.targets, batches, run.setting.seed, op.round)
+    return walk(run.model, replace(job, first=op.first, masks=run.masks)).masks
 
 
 def _statistics(run: Run) -> Stats:

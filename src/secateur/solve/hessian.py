@@ -42,7 +42,10 @@ def inverse(gram: Tensor, damping: float) -> Inverse:
     """
     diagonal = gram.diagonal()
     dead = diagonal <= 0
-    mean = diagonal[~dead].mean() if not bool(dead.all()) else diagonal.new_ones(())
+    if bool(dead.all()):  # nothing ever came in: judge the weights by their size
+        gram, dead = torch.eye(len(gram), dtype=gram.dtype, device=gram.device), ~dead
+        diagonal = gram.diagonal()
+    mean = diagonal[~dead].mean()
     base = gram.masked_fill(dead[:, None] | dead[None, :], 0) + torch.diag(dead * mean)
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for step in range(STEPS + 1):

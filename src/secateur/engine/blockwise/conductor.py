@@ -6,7 +6,7 @@ block and no other; nothing is assumed about the arguments of a block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,10 +14,12 @@ import torch
 from torch import nn
 
 from ...core.errors import DataError, PlanError
+from ..collect.observing import forward
 from .activations import Activations
 from .blocks import Block
 
-Batch = Mapping[str, torch.Tensor]
+Batch = Any
+"""Keywords of one call of the model, or an input, or a pair of input and target."""
 
 
 class _Stop(Exception):
@@ -58,8 +60,8 @@ class Conductor:
     def conducting(self) -> Iterator[Conductor]:
         """Inside, blocks are called by this object; afterwards everything is as before."""
         originals = {name: block.module.forward for name, block in self.blocks.items()}
-        for name, forward in originals.items():
-            self.blocks[name].module.forward = self._stand_in(name, forward)
+        for name, original in originals.items():
+            self.blocks[name].module.forward = self._stand_in(name, original)
         modes = {module: module.training for module in self.model.modules()}
         self.model.eval()
         try:
@@ -70,13 +72,13 @@ class Conductor:
             for module, mode in modes.items():
                 module.training = mode
 
-    def _stand_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def _stand_in(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if name in self._done:
                 return self.outputs[self.blocks[name].stack].get(self._number)
             if self._wanted != name:
                 raise _Stop(name)
-            raise _Stop(name, forward(*args, **kwargs))
+            raise _Stop(name, original(*args, **kwargs))
 
         return call
 
@@ -133,7 +135,7 @@ class Conductor:
     def _call(self, number: int) -> _Stop | None:
         self._number = number
         try:
-            self.model(**self.batches[number])
+            forward(self.model, self.batches[number])
         except _Stop as reached:
             return reached
         except (TypeError, IndexError, ValueError) as error:

@@ -128,8 +128,8 @@ class Output:
         text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
         write_bytes(self.partial / RECORD, text.encode())
         shutil.rmtree(self.partial / _ACTIVATIONS, ignore_errors=True)
-        for name in (_JOURNAL, _LOCK):
-            (self.partial / name).unlink(missing_ok=True)
+        for path in self.partial.glob(".*"):  # journal, lock, and what killed writers left
+            path.unlink()
         try:
             if self.out.exists():
                 self.out.rmdir()
@@ -165,11 +165,9 @@ class FolderShelf:
         self.output.journal["blocks"][block.name] = rows
         self.output.note()
 
-    def kept(self, block: Block) -> Activations | None:
-        """Activations that were kept on disk."""
-        if self.output.activations == "disk" and block.name in self.output.journal["outputs"]:
-            return self.room(block.name)
-        return None
+    def kept(self) -> list[str]:
+        """Blocks whose activations were kept on disk (those of the last one are still there)."""
+        return list(self.output.journal["outputs"]) if self.output.activations == "disk" else []
 
     def room(self, block: str) -> Activations:
         """Memory, or a folder of the block's own."""

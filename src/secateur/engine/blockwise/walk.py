@@ -37,8 +37,8 @@ class Shelf(Protocol):
     def store(self, block: Block, rows: list[dict[str, Any]]) -> None:
         """Keep the pruned weights for good."""
 
-    def kept(self, block: Block) -> Activations | None:
-        """What the finished block gave, where an earlier process left it."""
+    def kept(self) -> list[str]:
+        """Blocks that an earlier process finished and whose outputs it kept, in order."""
 
     def room(self, block: str) -> Activations:
         """Where what the block gives is to be kept."""
@@ -69,9 +69,9 @@ class InPlace:
     def store(self, block: Block, rows: list[dict[str, Any]]) -> None:
         """Already there."""
 
-    def kept(self, block: Block) -> Activations | None:
-        """Nothing."""
-        return None
+    def kept(self) -> list[str]:
+        """None."""
+        return []
 
     def room(self, block: str) -> Activations:
         """In memory."""
@@ -180,6 +180,10 @@ def walk(
     surveyed = _survey(model, blocks, job, shelf, done)
     timer = _Timer(len(blocks), tell)
     with Conductor(model, blocks, job.batches, shelf.room).conducting() as conductor:
+        for name in shelf.kept():
+            conductor.skip(conductor.blocks[name], shelf.room(name))
+            done.rows += shelf.rows(conductor.blocks[name]) or []
+            timer.skip()
         while (block := conductor.next()) is not None:
             _visit(conductor, block, job, shelf, done, surveyed)
             timer(block)
@@ -238,11 +242,7 @@ def _visit(
     conductor: Conductor, block: Block, job: Job, shelf: Shelf, done: Walked, surveyed: Survey
 ) -> None:
     """Everything one block needs."""
-    rows, kept = shelf.rows(block), shelf.kept(block)
-    if kept is not None and rows is not None:
-        done.rows += rows
-        conductor.skip(block, kept)
-        return
+    rows = shelf.rows(block)
     with done.clock("load"):
         shelf.load(block)
     if rows is None:
@@ -315,13 +315,18 @@ class _Timer:
     """Tells after every block how far the walk is and how long the rest may take."""
 
     def __init__(self, blocks: int, tell: Progress | None) -> None:
-        self._blocks, self._tell, self._done = blocks, tell, 0
+        self._blocks, self._tell, self._done, self._skipped = blocks, tell, 0, 0
         self._start = time.perf_counter()
+
+    def skip(self) -> None:
+        """A block that took no time, since it was done already."""
+        self._done += 1
+        self._skipped += 1
 
     def __call__(self, block: Block) -> None:
         self._done += 1
         seconds = time.perf_counter() - self._start
-        left = seconds / self._done * (self._blocks - self._done)
+        left = seconds / (self._done - self._skipped) * (self._blocks - self._done)
         if self._tell is not None:
             event = {"kind": "block", "name": block.name, "done": self._done}
             self._tell({**event, "blocks": self._blocks, "seconds": seconds, "left": left})

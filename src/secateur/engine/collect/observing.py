@@ -20,6 +20,8 @@ from torch.nn.modules.conv import _ConvNd
 
 from ...core.axes import wide
 from ...core.errors import DataError, PlanError, unknown
+from ...structure.prunable import EXPERT, prunable
+from .experts import multiplying, stacked
 
 Valid = Callable[[], Tensor | None]
 """Which samples or tokens of the batch that runs now count: bool [batch, ...], or None for all."""
@@ -92,17 +94,42 @@ class Observation:
             name: {param: OBSERVED[base].accumulator(option) for param in params}
             for name, (base, option) in asked.items()
         }
+        self._asked, self._experts = dict(asked), dict[tuple[str, str, int], Accumulator]()
         self.sides = {name: OBSERVED[base].side for name, (base, _) in asked.items()}
         self.seen: set[tuple[Side, str]] = set()
+        self.stacks: dict[str, int] = {}
+        """Stacked weights of experts -> how many experts."""
 
     def values(self) -> dict[str, dict[str, Tensor]]:
         """{statistic: {weight: value}} of the layers that at least one valid row ran through."""
+        experts = self.experts(self.stacks)
         return {
             name: {
                 p: part.value() for p, part in parts.items() if (self.sides[name], p) in self.seen
             }
+            | experts.get(name, {})
             for name, parts in self.parts.items()
         }
+
+    def expert(self, param: str, number: int, rows: Tensor) -> None:
+        """Feed the rows [n, in] that meet one expert of a stacked weight."""
+        if not len(rows):
+            return
+        rows = rows.detach().to(wide(rows))
+        for name, (base, option) in self._asked.items():
+            if self.sides[name] == "input" and OBSERVED[base].accumulator.form == "rows":
+                made = OBSERVED[base].accumulator(option)
+                self._experts.setdefault((name, param, number), made).add(rows)
+
+    def experts(self, sizes: Mapping[str, int]) -> dict[str, dict[str, Tensor]]:
+        """{statistic: {stacked weight: [experts, ...]}} of weights that any row met."""
+        out: dict[str, dict[str, Tensor]] = {}
+        for name, param in dict.fromkeys((n, p) for n, p, _ in self._experts):
+            found = {
+                e: a.value() for (n, p, e), a in self._experts.items() if (n, p) == (name, param)
+            }
+            out.setdefault(name, {})[param] = stacked(found, sizes[param])
+        return out
 
     def add(self, module: nn.Module, param: str, side: Side, x: Tensor, valid: Valid) -> None:
         """Feed one call of the layer to all accumulators of one side."""
@@ -137,7 +164,8 @@ def observing(
         valid: which samples or tokens of the batch count.
 
     Embeddings read numbers of rows, which have no statistics; they and layers that are not called
-    as modules are left out of the values.
+    as modules are left out of the values. Statistics of the inputs of experts that are stacked in one
+    tensor [experts, ., .] are stacked alike, zeros where no token reached an expert.
 
     >>> net = nn.Sequential(nn.Linear(2, 1))
     >>> with observing(net, {"input_mean": ("input_mean", None)}, ["0.weight"]) as seen:
@@ -146,13 +174,25 @@ def observing(
     tensor([2., 3.], dtype=torch.float64)
     """
     owners = {param: _owner(model, param) for param in params}
+    stacks = {param: model.get_parameter(param) for param in _stacked(model, owners)}
+    owners = {param: module for param, module in owners.items() if param not in stacks}
     observation = Observation(asked, owners)
+    observation.stacks = {param: len(weight) for param, weight in stacks.items()}
     sides = set(observation.sides.values())
     with ExitStack() as stack:
+        if stacks:
+            stack.enter_context(multiplying(model, stacks, observation.expert, valid))
         for param, module in owners.items():
             for hook in _hooks(observation, module, param, sides, valid):
                 stack.callback(hook.remove)
         yield observation
+
+
+def _stacked(model: nn.Module, owners: Mapping[str, nn.Module]) -> list[str]:
+    """Those of the parameters that hold the matrices of several experts."""
+    if all(model.get_parameter(param).dim() != 3 for param in owners):
+        return []
+    return [w.name for w in prunable(model) if w.name in owners and EXPERT in w.dims]
 
 
 def _owner(model: nn.Module, param: str) -> nn.Module:
