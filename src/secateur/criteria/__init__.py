@@ -1,47 +1,65 @@
 """WHICH units are worth least: one criterion a file, each with its paper."""
 
+from .activation_taylor import ActivationTaylor
 from .block_influence import BlockInfluence
+from .channel_lasso import ChannelLasso
 from .coupled_taylor import CoupledTaylor
 from .first_member import FirstMember
+from .fisher import Fisher
 from .fluctuation import Fluctuation
 from .force import Force
+from .fpgm import Fpgm
 from .gradient import Gradient
 from .grasp import Grasp
+from .hrank import HRank
 from .lamp import Lamp
 from .layer_scale import LayerScale
 from .loss_difference import LossDifference
 from .magnitude import Magnitude
+from .obd import Obd
 from .random import Random
 from .relative import Relative
 from .ria import Ria
 from .router_weighted import RouterWeighted
 from .smart_farm import SmartFarm
 from .snip import Snip
+from .sosp import Sosp
 from .supermask import Supermask
 from .synflow import SynFlow
 from .taylor import Taylor
+from .thinet import ThiNet
+from .unit_taylor import UnitTaylor
 from .wanda import Wanda
 
 __all__ = [
+    "ActivationTaylor",
     "BlockInfluence",
+    "ChannelLasso",
     "CoupledTaylor",
     "FirstMember",
+    "Fisher",
     "Fluctuation",
     "Force",
+    "Fpgm",
     "Gradient",
     "Grasp",
+    "HRank",
     "Lamp",
     "LayerScale",
     "LossDifference",
     "Magnitude",
+    "Obd",
     "Random",
     "Relative",
     "Ria",
     "RouterWeighted",
     "SmartFarm",
     "Snip",
+    "Sosp",
     "Supermask",
     "SynFlow",
     "Taylor",
+    "ThiNet",
+    "UnitTaylor",
     "Wanda",
 ]

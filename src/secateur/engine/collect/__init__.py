@@ -3,14 +3,18 @@
 from . import (
     activations,
     block_influence,
+    gates,
     gradient,
     gradient_abs,
     gradient_squared,
     hessian_gradient,
+    hessian_products,
     initial,
     loss_without,
+    maps,
     routed_output,
     synaptic_flow,
+    unit_taylor,
 )
 from .collector import collect
 from .statistics import names
@@ -19,13 +23,17 @@ __all__ = [
     "activations",
     "block_influence",
     "collect",
+    "gates",
     "gradient",
     "gradient_abs",
     "gradient_squared",
     "hessian_gradient",
+    "hessian_products",
     "initial",
     "loss_without",
+    "maps",
     "names",
     "routed_output",
     "synaptic_flow",
+    "unit_taylor",
 ]

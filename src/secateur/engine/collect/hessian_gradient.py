@@ -33,18 +33,24 @@ def hessian_gradient(job: Job, temperature: float | None) -> Values:
     if not t > 0:
         raise PlanError(f"temperature {t:g} is not positive; GraSP's official code uses 200")
     g = _gradient(job, t)
+    return hessian_times(job, g, t)
+
+
+def hessian_times(job: Job, vector: Sequence[Tensor], temperature: float = 1.0) -> Values:
+    """H v of the mean loss for one tensor `v` per parameter of the job, in one loop."""
     total = [torch.zeros_like(p, dtype=wide(p), requires_grad=False) for p in job.params.values()]
 
     def add(gradients: Sequence[Tensor]) -> None:
-        product = torch.stack([(a * b).sum() for a, b in zip(g, gradients, strict=True)]).sum()
+        parts = zip(vector, gradients, strict=True)
+        product = torch.stack([(a * b).sum() for a, b in parts]).sum()
         if not product.requires_grad:  # the loss is linear in the parameters: H = 0
             return
-        parts = torch.autograd.grad(product, list(job.params.values()), materialize_grads=True)
-        for sums, part in zip(total, parts, strict=True):
+        found = torch.autograd.grad(product, list(job.params.values()), materialize_grads=True)
+        for sums, part in zip(total, found, strict=True):
             sums += part.to(sums.dtype)
 
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
-        count = each_batch(job, add, temperature=t, graph=True)
+        count = each_batch(job, add, temperature=temperature, graph=True)
     return {name: sums / count for name, sums in zip(job.params, total, strict=True)}
 
 

@@ -37,7 +37,7 @@ def each_batch(job: Job, visit: Visit, *, temperature: float = 1.0, graph: bool 
     count = 0
     with torch.enable_grad(), _cooled(job.model, temperature):
         for count, batch in enumerate(job.batches, 1):
-            loss = _loss(job, batch, count)
+            loss = loss_of(job, batch, count)
             visit(torch.autograd.grad(loss, params, create_graph=graph, materialize_grads=True))
     if count == 0:
         raise DataError(
@@ -47,7 +47,7 @@ def each_batch(job: Job, visit: Visit, *, temperature: float = 1.0, graph: bool 
     return count
 
 
-def _loss(job: Job, batch: Any, number: int) -> Tensor:
+def loss_of(job: Job, batch: Any, number: int) -> Tensor:
     """The finite scalar loss of one batch, with a graph."""
     assert job.loss is not None
     try:
