@@ -88,6 +88,7 @@ def prune(
     test: Any = None,
     loss: Loss = cross_entropy,
     training: Training | None = None,
+    trained: bool = False,
     seed: int = 0,
     in_place: bool = False,
     on_collapse: Literal["report", "error"] = "report",
@@ -102,10 +103,13 @@ def prune(
         what: a `Recipe`, or a method's name with its `options` (`sparsity=0.9`).
         example: an input (tensor, tuple of arguments, dict of keywords) for what needs a forward
             pass; the first batch of `data` serves where none is given.
-        data: a pair of tensors (x, y), a list of batches or a data loader: for scores and training.
+        data: a pair of tensors (x, y), a dict of them (`input_ids`, `attention_mask`, `labels`), a
+            list of batches or a data loader: for scores and training.
         val, test: the same, to evaluate on; test data are touched once, at the end.
         loss: (model, batch) -> scalar, for scores that need gradients.
         training: how to train; without it a trained network is pruned and nothing is trained.
+        trained: whether `model` comes trained: `training` then is for the recovery alone, unless the
+            method works while the network trains.
         seed: all randomness.
         on_collapse: `report`, or `error` when a layer or every path is cut.
         folder: where to checkpoint; a killed call goes on there when it is made again.
@@ -116,6 +120,7 @@ def prune(
     size = training.batch_size if training is not None else 128
     setting = Setting(
         training=training,
+        trained=trained,
         train=_training_batches(data, size, seed) if training is not None else None,
         scoring=as_batches(data, size, seed, "scoring", shuffle=False),
         val=as_batches(val, 512, seed, shuffle=False),
@@ -130,8 +135,25 @@ def prune(
     outcome = execute(Run(chosen, network, setting, store, progress=progress))
     record = {"recipe": chosen.to_dict(), "digest": chosen.digest, "seed": seed}
     record |= {"points": outcome.points, "seconds": outcome.seconds}
+    record["recovery"] = _recovered(outcome.points, outcome.trained)
     set_origin(outcome.model, origin)
     return Result(outcome.model, outcome.masks, outcome.targets, outcome.target_masks, record)
+
+
+def _recovered(points: list[dict[str, Any]], trained: Mapping[str, int]) -> list[dict[str, Any]]:
+    """What each recovery cost and gained: seconds, trained parameters, validation before and after."""
+    before = {point["round"]: point for point in points if point["moment"] == "pruned"}
+    return [
+        {
+            "round": after["round"],
+            "seconds": after["seconds"] - before[after["round"]]["seconds"],
+            "parameters": trained.get(f"round-{after['round']}", 0),
+            "before": before[after["round"]]["val"],
+            "after": after["val"],
+        }
+        for after in points
+        if after["moment"] == "recovered" and after["round"] in before
+    ]
 
 
 def _training_batches(data: Any, size: int, seed: int) -> Any:
@@ -145,6 +167,8 @@ def _first_input(data: Any) -> Any:
     if data is None:
         return None
     first = next(iter(as_batches(data, 2, 0, shuffle=False)))
+    if isinstance(first, Mapping):
+        return {name: value for name, value in first.items() if name != "labels"}
     return first[0][:1] if isinstance(first, tuple | list) else first
 
 

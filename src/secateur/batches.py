@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .core.errors import DataError, PlanError
+from .core.labelled import Inputs, call, predictions, samples, split
 from .core.random import generator
 
 
 class TensorBatches:
-    """Shuffled batches of a pair of tensors; the order is a function of seed, stage and epoch.
+    """Shuffled batches of tensors in memory; the order is a function of seed, stage and epoch.
 
     Args:
-        x: [n, ...] inputs.
+        x: [n, ...] inputs, or several by keyword: batches are then dicts with `labels`.
         y: [n, ...] targets.
         batch_size: the last, smaller batch of an epoch is kept.
         seed, words: what the order is derived from.
@@ -25,28 +26,35 @@ class TensorBatches:
     """
 
     def __init__(
-        self, x: Tensor, y: Tensor, batch_size: int, seed: int, *words: object, shuffle: bool = True
+        self, x: Inputs, y: Tensor, batch_size: int, seed: int, *words: object, shuffle: bool = True
     ) -> None:
-        if len(x) != len(y) or not len(x):
-            raise DataError(f"{len(x)} inputs and {len(y)} targets are no data set; give n of each")
+        self._n = samples(x)
+        if self._n != len(y) or not self._n:
+            raise DataError(
+                f"{self._n} inputs and {len(y)} targets are no data set; give n of each"
+            )
         self.x, self.y, self.batch_size = x, y, batch_size
         self._seed, self._words, self._shuffle = seed, words, shuffle
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self.x) // self.batch_size)
+        return -(-self._n // self.batch_size)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
         """Batches of an epoch from batch `start` on."""
         rng = generator(self._seed, *self._words, "order", number)
-        order = torch.randperm(len(self.x), generator=rng) if self._shuffle else None
-        for at in range(start * self.batch_size, len(self.x), self.batch_size):
+        order = torch.randperm(self._n, generator=rng) if self._shuffle else None
+        for at in range(start * self.batch_size, self._n, self.batch_size):
             stop = at + self.batch_size
-            pick = slice(at, stop) if order is None else order[at:stop].to(self.x.device)
-            yield self.x[pick], self.y[pick]
+            yield self._at(slice(at, stop) if order is None else order[at:stop].to(self.y.device))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _at(self, pick: Any) -> Any:
+        if isinstance(self.x, Mapping):
+            return {**{name: x[pick] for name, x in self.x.items()}, "labels": self.y[pick]}
+        return self.x[pick], self.y[pick]
+
+    def __iter__(self) -> Iterator[Any]:
         return self.epoch(0)
 
 
@@ -83,17 +91,21 @@ def as_batches(data: Any, batch_size: int, seed: int, *words: object, shuffle: b
         return data
     if isinstance(data, tuple) and len(data) == 2 and all(isinstance(t, Tensor) for t in data):
         return TensorBatches(*data, batch_size, seed, *words, shuffle=shuffle)
+    if isinstance(data, Mapping):
+        return TensorBatches(*split(data), batch_size, seed, *words, shuffle=shuffle)
     return LoaderBatches(data)
 
 
 def cross_entropy(model: nn.Module, batch: Any) -> Tensor:
-    """The loss used where none is given: cross-entropy of (x, y) batches with class labels."""
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
+    """The loss used where none is given: cross-entropy of class labels, or of the next token."""
+    try:
+        x, y = split(batch)
+    except DataError:
         raise PlanError(
-            f"a batch of type {type(batch).__name__} is no (x, y) pair; pass loss=function(model, batch)"
-        )
-    x, y = batch
-    output = model(x)
+            f"a batch of type {type(batch).__name__} is no (x, y) pair and no dict of tokens; pass "
+            "loss=function(model, batch)"
+        ) from None
+    output, y = predictions(call(model, x), y)
     if not isinstance(output, Tensor) or y.is_floating_point():
         raise PlanError(
             f"the default loss needs class scores and integer labels, not {type(output).__name__} "

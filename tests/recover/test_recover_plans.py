@@ -8,8 +8,8 @@ import pytest
 
 from secateur.core.errors import PlanError
 from secateur.core.time import START, Time
-from secateur.core.types import RecoveryPlan
-from secateur.recover import FineTune, FromScratch, RandomTicket, RewindLR, RewindWeights
+from secateur.core.types import Adapter, RecoveryPlan
+from secateur.recover import FineTune, FromScratch, Lora, RandomTicket, RewindLR, RewindWeights
 
 
 def test_fine_tuning_keeps_the_weights_at_a_small_constant_rate() -> None:
@@ -70,3 +70,12 @@ def test_senseless_fine_tuning_is_refused(fields: dict[str, object], said: str) 
     with pytest.raises(PlanError) as error:
         FineTune(**fields)
     assert said in str(error.value)
+
+
+def test_adapters_train_at_a_constant_rate_and_nothing_else() -> None:
+    plan = Lora(length="2ep", rank=4, alpha=8.0, layers=("*.q_proj",)).plan()
+    assert plan.adapter == Adapter(rank=4, alpha=8.0, dropout=0.0, layers=("*.q_proj",))
+    assert (plan.schedule, plan.length, plan.lr_scale) == ("constant", Time(2, "ep"), 1.0)
+    assert FineTune(length="2ep").plan().adapter is None
+    with pytest.raises(PlanError, match="recovery 'lora': a length of 0"):
+        Lora(length="0ep")

@@ -208,7 +208,7 @@ class Solver(Component, ABC):
     owns_selection: ClassVar[bool] = False
 
     def prepare(self, model: nn.Module, targets: tuple[Target, ...]) -> bool:
-        """Add the parameters it will write (as zeros, which change nothing); whether it added any."""
+        """Add the parameters it will write, as zeros; whether targets may own some of them now."""
         return False
 
     @abstractmethod

@@ -124,6 +124,22 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """Low-rank weights trained beside the frozen ones, and merged in at the end.
+
+    Attributes:
+        rank, alpha: W + (alpha / rank) B A with A [rank, in], B [out, rank].
+        dropout: on what enters A.
+        layers: selectors of linear layers; empty = all but the classifier.
+    """
+
+    rank: int
+    alpha: float
+    dropout: float = 0.0
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RecoveryPlan:
     """What to do after an update at the end of training.
 
@@ -137,6 +153,7 @@ class RecoveryPlan:
         length: how long to train where the schedule is constant.
         lr_scale: factor on the learning rate (constant: on the peak learning rate).
         every_update: after every update at the end of training, or after the last one only.
+        adapter: train low-rank weights beside the frozen ones instead of the weights themselves.
         rounds: what is done instead after every update but the last (a control of a ticket finds
             the ticket first); None = the same.
     """
@@ -148,6 +165,7 @@ class RecoveryPlan:
     length: Time | None = None
     lr_scale: float = 1.0
     every_update: bool = True
+    adapter: Adapter | None = None
     rounds: RecoveryPlan | None = None
 
     @property

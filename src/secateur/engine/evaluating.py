@@ -7,12 +7,13 @@ from .program import Evaluate
 from .run import Run
 from .store import Saved
 from .train import evaluate
+from .training import adopt_average
 
 
 def record(run: Run, op: Evaluate) -> None:
     """Add a point: sizes, densities, validation; its weights are kept for the final test."""
     if op.moment != "pruned":
-        _adopt_average(run)
+        adopt_average(run)
     if op.moment == "trained":
         run.store.put("trained", Saved(run.state(), {}))
     masks = run.elements()
@@ -23,16 +24,6 @@ def record(run: Run, op: Evaluate) -> None:
     run.store.put(_name(len(run.place.points)), Saved(run.state(), {}, masks))
     run.place.points.append(point)
     run.tell({"kind": "point", **point})
-
-
-def _adopt_average(run: Run) -> None:
-    """A stage that kept a running average of the weights ends with that average."""
-    if run.trainer is None or run.trainer.average is None:
-        return
-    with run.trainer.averaged():
-        state = {name: tensor.clone() for name, tensor in run.state().items()}
-    run.model.load_state_dict(state)
-    run.trainer = None
 
 
 def test_all(run: Run) -> None:

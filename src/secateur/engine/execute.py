@@ -28,6 +28,7 @@ class Outcome:
         points: one dict per evaluation, the test result in each.
         log: one dict per training epoch.
         seconds: time over all processes that worked on it.
+        trained: stage of training -> how many parameters it trained.
     """
 
     model: nn.Module
@@ -37,6 +38,7 @@ class Outcome:
     points: list[dict[str, Any]]
     log: list[dict[str, Any]]
     seconds: float
+    trained: dict[str, int]
 
 
 def execute(run: Run) -> Outcome:
@@ -49,8 +51,9 @@ def execute(run: Run) -> Outcome:
     test_all(run)
     place = run.place
     return Outcome(
-        run.model, run.targets, run.masks, run.elements(), place.points, place.log, run.seconds
-    )
+        run.model, run.targets, run.masks, run.elements(), place.points, place.log, run.seconds,
+        place.trained,
+    )  # fmt: skip
 
 
 def _carry_out(run: Run, op: Op) -> None:

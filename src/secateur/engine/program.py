@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
 from ..core.time import Time
-from ..core.types import RecoveryPlan, Update
+from ..core.types import Adapter, RecoveryPlan, Update
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Train:
         constant: one learning rate instead of the training schedule.
         lr_scale: factor on the learning rate.
         fresh: whether the optimiser starts anew.
+        adapter: train low-rank weights beside the others, merged at `stop`; None trains them all.
     """
 
     stage: str
@@ -33,6 +34,7 @@ class Train:
     constant: bool = False
     lr_scale: float = 1.0
     fresh: bool = True
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def _recovery(round: int, plan: RecoveryPlan, back: int, spe: int, total: int) -
     train: list[Op] = []
     if plan.schedule == "constant":
         length = (plan.length or Time(0, "it")).steps(spe, total)
-        train = [Train(stage, 0, length, constant=True, lr_scale=plan.lr_scale)]
+        adapter = plan.adapter
+        train = [Train(stage, 0, length, constant=True, lr_scale=plan.lr_scale, adapter=adapter)]
     elif plan.schedule == "restart":
         train = [Train(stage, back, total, lr_scale=plan.lr_scale)]
     before, after = Evaluate(round, "pruned"), Evaluate(round, "recovered")

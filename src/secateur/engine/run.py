@@ -77,6 +77,7 @@ class Place:
         inside: training steps of it that are done.
         seconds: time spent by earlier processes.
         points, log: evaluations and training epochs so far.
+        trained: stage of training -> how many parameters it trains.
     """
 
     at: int = 0
@@ -84,6 +85,7 @@ class Place:
     seconds: float = 0.0
     points: list[dict[str, Any]] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
+    trained: dict[str, int] = field(default_factory=dict)
 
 
 class Run:
@@ -120,6 +122,7 @@ class Run:
         self.masks = keep_all(self.targets, next(model.parameters()).device)
         self.hard = HardMasks(model, self.elements())
         self.trainer: Trainer | None = None
+        self.trainable = [n for n, p in model.named_parameters() if p.requires_grad]
         self.cut: list[str] = []
         """Layers that the newest masks cut off."""
         self.place = Place()

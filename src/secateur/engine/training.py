@@ -11,6 +11,8 @@ from torch import nn
 
 from ..core.errors import PlanError
 from ..core.time import Time
+from ..materialise import HardMasks
+from .adapters import attach, merge
 from .program import Prune, Train
 from .run import Run
 from .store import Saved
@@ -39,7 +41,22 @@ def train(run: Run, op: Train, save: Callable[[Run], None]) -> None:
     scale = 1.0 if op.constant else op.lr_scale
     start = op.start + run.place.inside
     run.trainer.run(start, op.stop, lr_scale=scale, on_step=after_step, on_epoch=after_epoch)
+    if op.adapter is not None:
+        adopt_average(run)
+        merge(run.model, run.trainable)
+        run.trainer = None
+        run.mask_weights()
     _to_shared(run, op)
+
+
+def adopt_average(run: Run) -> None:
+    """A stage that kept a running average of the weights ends with that average."""
+    if run.trainer is None or run.trainer.average is None:
+        return
+    with run.trainer.averaged():
+        state = {name: tensor.clone() for name, tensor in run.state().items()}
+    run.model.load_state_dict(state)
+    run.trainer = None
 
 
 def new_trainer(run: Run, op: Train) -> Trainer:
@@ -50,6 +67,10 @@ def new_trainer(run: Run, op: Train) -> Trainer:
     training = setting.training
     if op.constant:
         training = training.constant(Time(op.stop, "it"), op.lr_scale)
+    teacher = _teacher(run) if training.distil and op.stage != "dense" else None
+    if op.adapter is not None:
+        attach(run.model, op.adapter, setting.seed, op.stage)
+    run.place.trained[op.stage] = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
     if op.stage == "dense":  # nobody to learn from yet
         training = training.model_copy(update={"distil": None})
     return Trainer(
@@ -60,7 +81,7 @@ def new_trainer(run: Run, op: Train) -> Trainer:
         seed=setting.seed,
         stage=op.stage,
         accelerator=setting.accelerator,
-        teacher=_teacher(run) if training.distil else None,
+        teacher=teacher,
     )
 
 
@@ -70,6 +91,7 @@ def _teacher(run: Run) -> nn.Module:
     if saved is None:
         raise PlanError("distillation needs the trained dense network, but none was evaluated yet")
     teacher = copy.deepcopy(run.model)
+    HardMasks.of(teacher).remove()  # or the masks would be applied to what is loaded
     teacher.load_state_dict(saved.tensors)
     return teacher.eval()
 

@@ -32,7 +32,8 @@ class BiasCompensation(Solver):
 
     def prepare(self, model: nn.Module, targets: tuple[Target, ...]) -> bool:
         """A bias of zeros for every layer that reads a target and has none."""
-        params, seen, added = dict(model.named_parameters()), dict[str, set[int]](), False
+        params, seen, anew = dict(model.named_parameters()), dict[str, set[int]](), False
+        written = {m.param for target in targets for m in target.members if m.reads is None}
         for target in targets:
             for member in target.members:
                 if member.reads is None:
@@ -41,8 +42,9 @@ class BiasCompensation(Solver):
                 features = inputs(member.layout, shape, member.reads)
                 if features is not None:
                     _claim(seen.setdefault(member.param, set()), features, target, member.param)
-                    added |= _give_bias(model.get_submodule(member.param.rpartition(".")[0]))
-        return added
+                    added = _give_bias(model.get_submodule(member.param.rpartition(".")[0]))
+                    anew |= added and member.param in written  # its bias goes with what it writes
+        return anew
 
     def solve(self, target: Target, proposal: Tensor, groups: Groups, view: View) -> Tensor:
         """The proposal; biases of the target's readers are written."""

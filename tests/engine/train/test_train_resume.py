@@ -196,5 +196,7 @@ def test_batches_are_pairs_of_tensors():
         def epoch(self, number, start=0):
             return iter([{"x": torch.zeros(1), "y": torch.zeros(1)}])
 
-    with pytest.raises(DataError, match=r"batches \(x, y\) of two tensors, got a dict"):
+    with pytest.raises(
+        DataError, match=r"batches \(x, y\) of two tensors or dicts with input_ids, got a dict"
+    ):
         Trainer(net(), training(), Dicts()).run(0, 1)

@@ -73,9 +73,9 @@ class Forward(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         """The model's outputs."""
-        return self.model(*inputs)
+        return self.model(*inputs, **named)
 
 
 def open_accelerator(precision: str = "no", cpu: bool = False) -> Any:

@@ -4,36 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import DataError, NumberError
+from ...core.labelled import call, predictions, split, to
 from .device import device_of
 from .loss import check_classes
 from .modes import mode
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+def evaluate(model: nn.Module, batches: Iterable[Any]) -> dict[str, float]:
     """Top-1 accuracy and mean cross-entropy over all batches, in evaluation mode.
+
+    Of a language model each token predicts the next one, and `loss` is in nats per token.
 
     Sums are kept in float64 on the device and read once, so that a GPU is never waited for.
     Every module's mode is put back afterwards.
 
     Args:
         model: gives [n, classes] for x.
-        batches: pairs x [n, ...], y [n]; moved to the device of the model.
+        batches: pairs x [n, ...], y [n], or dicts of tokens; moved to the device of the model.
 
     Returns:
-        `accuracy` in [0, 1], `loss`, and `n`, the number of samples.
+        `accuracy` in [0, 1], `loss`, and `n`, the number of samples or of tokens.
     """
     device = device_of(model)
     sums, n = torch.zeros(3, dtype=torch.float64, device=device), 0
     with mode(model, train=False):
-        for x, y in batches:
-            logits = model(x.to(device, non_blocking=True)).double()  # [n, classes]
+        for batch in batches:
+            x, y = split(batch)
+            found, y = predictions(call(model, to(x, device)), y)
+            if not len(y):
+                continue
+            logits = found.double()  # [n, classes]
             check_classes(logits, y)
             sums += _counts(logits, y.to(device, non_blocking=True))
             n += len(y)

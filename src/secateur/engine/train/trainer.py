@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ...core.errors import DataError, PlanError
+from ...core.labelled import Inputs, split
 from ...core.random import derive
 from ...materialise.hard_masks import HardMasks
 from .checkpoint import check_same, load_optimizer, optimizer_tensors, prefixed, under
@@ -29,8 +30,8 @@ class Batches(Protocol):
     def steps_per_epoch(self) -> int:
         """Batches in every epoch."""
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches `start`, `start + 1`, … of epoch `number`, as pairs (x, y)."""
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """Batches `start`, `start + 1`, … of epoch `number`: pairs (x, y), or dicts of tokens."""
 
 
 class Trainer:
@@ -49,7 +50,8 @@ class Trainer:
         model: trained in place; moved to the accelerator's device if there is one.
         training: what to do.
         batches: where samples come from.
-        loss: (outputs, y) -> mean loss; cross-entropy with label smoothing where None.
+        loss: (outputs, y) -> mean loss; cross-entropy with label smoothing where None, of the next
+            token where the network is a language model.
         masks: hard masks of `model`; the weight average is masked with them.
         seed, stage: name the stream of randomness.
         accelerator: see `open_accelerator`; None = the model's own device and, for mixed
@@ -158,14 +160,14 @@ class Trainer:
             self._meter.reset()
             self._next = start
 
-    def _stream(self, start: int, stop: int) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    def _stream(self, start: int, stop: int) -> Iterator[tuple[int, tuple[Inputs, Tensor]]]:
         """(step, batch) of all steps; an epoch that ends early is an error."""
         per_epoch, step = self.batches.steps_per_epoch, start
         while step < stop:
             epoch, inside = divmod(step, per_epoch)
             end = min(stop, (epoch + 1) * per_epoch)
             for batch in islice(self.batches.epoch(epoch, start=inside), end - step):
-                yield step, _pair(batch)
+                yield step, split(batch)
                 step += 1
             if step < end:
                 raise DataError(
@@ -173,7 +175,7 @@ class Trainer:
                     "batches an epoch"
                 )
 
-    def _step(self, step: int, lr: float, x: Tensor, y: Tensor) -> None:
+    def _step(self, step: int, lr: float, x: Inputs, y: Tensor) -> None:
         """One optimiser step."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -210,15 +212,3 @@ class Trainer:
             epoch = self._next // self.batches.steps_per_epoch - 1
             tell({"epoch": epoch, "step": self._next, "loss": self._meter.mean(), "lr": lr})
         self._meter.reset()
-
-
-def _pair(batch: Any) -> tuple[Tensor, Tensor]:
-    """A batch as (x, y), or an error that says what it is."""
-    if isinstance(batch, tuple | list) and len(batch) == 2:
-        x, y = batch
-        if isinstance(x, Tensor) and isinstance(y, Tensor):
-            return x, y
-    raise DataError(
-        f"training needs batches (x, y) of two tensors, got a {type(batch).__name__}; "
-        "let the data give pairs of inputs and labels"
-    )
