@@ -12,6 +12,7 @@ from .core.errors import SecateurError
 from .core.recipe import Recipe
 from .core.time import Time
 from .engine.train import Training, preset
+from .language import plan_folder, prune_folder
 from .saving import load, save
 from .structural import Shrunk, measure, shrink, trace
 
@@ -28,8 +29,10 @@ __all__ = [
     "measure",
     "methods",
     "plan",
+    "plan_folder",
     "preset",
     "prune",
+    "prune_folder",
     "recipe",
     "save",
     "score",

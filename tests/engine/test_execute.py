@@ -14,7 +14,7 @@ import secateur as sc
 from secateur.core.cards import METHODS
 from secateur.core.errors import CollapseError, DataError, NumberError, PlanError
 
-SMALL = {"rounds": 2, "fine_tune": "1ep", "every": "2it", "density": 0.3}
+SMALL = {"walk": "whole", "rounds": 2, "fine_tune": "1ep", "every": "2it", "density": 0.3}
 
 
 def network() -> nn.Module:

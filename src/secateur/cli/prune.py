@@ -10,6 +10,7 @@ import typer
 from ..core.errors import PlanError
 from ..experiments.config import Experiment
 from ..experiments.runner import Runner
+from .language import Asked, carry_out, is_language_model, show
 from .progress import Live
 from .words import settings
 
@@ -20,11 +21,27 @@ def add(app: typer.Typer) -> None:
 
 
 def prune(
-    network: Annotated[str, typer.Argument(help="built-in name or package.module:function")],
-    method: Annotated[str, typer.Option(help="a method of `secateur methods`")],
-    out: Annotated[Path, typer.Option(help="results folder")],
-    data: Annotated[str, typer.Option(help="digits, cifar10, a folder, or a hub name")] = "digits",
-    sparsity: Annotated[float | None, typer.Option(help="fraction removed, in [0, 1)")] = None,
+    network: Annotated[
+        str,
+        typer.Argument(
+            help="built-in name, package.module:function, or a language model: its folder or hub name"
+        ),
+    ],
+    method: Annotated[
+        str, typer.Option("--method", "--prune_method", help="a method of `secateur methods`")
+    ],
+    out: Annotated[Path, typer.Option("--out", "--save_model", help="results folder")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="digits (the default), cifar10, a folder, or a hub name; for a language model .txt, "
+            ".jsonl, or a hub data set"
+        ),
+    ] = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option("--sparsity", "--sparsity_ratio", help="fraction removed, in [0, 1)"),
+    ] = None,
     density: Annotated[float | None, typer.Option(help="fraction kept, in (0, 1]")] = None,
     weights: Annotated[str | None, typer.Option(help="safetensors file of trained weights")] = None,
     trained: Annotated[
@@ -43,6 +60,26 @@ def prune(
     ] = None,
     seed: Annotated[int, typer.Option(help="all randomness of the run")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
+    pattern: Annotated[
+        str | None,
+        typer.Option("--pattern", "--sparsity_type", help="2:4: two of every four inputs stay"),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option("--samples", "--nsamples", help="language models: calibration samples")
+    ] = 128,
+    length: Annotated[
+        int | None,
+        typer.Option("--length", "--seqlen", help="their tokens; the context, at most 512"),
+    ] = None,
+    padded: Annotated[
+        bool, typer.Option("--padded", help="a sample for each text instead of packed ones")
+    ] = False,
+    activations: Annotated[
+        str, typer.Option(help="memory or disk: where what flows between blocks is kept")
+    ] = "memory",
+    compare: Annotated[
+        bool, typer.Option(help="perplexity before and after; loads the whole model")
+    ] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the plan, touch nothing")
     ] = False,
@@ -50,11 +87,19 @@ def prune(
     """Prune a network by a method; the pruned weights and a result are written to --out."""
     options = settings(option or [])
     options |= {k: v for k, v in (("sparsity", sparsity), ("density", density)) if v is not None}
+    if pattern is not None and pattern != "unstructured":
+        options["pattern"] = pattern
+    if is_language_model(network):
+        asked = Asked(
+            network, method, out, data, samples, length, padded, seed, activations, compare
+        )
+        (show if dry_run else carry_out)(asked, options)
+        return
     study = Experiment(
         name="prune",
         network={"spec": network, "options": settings(network_option or []), "weights": weights}
         | {"trained": trained},
-        data={"source": data},
+        data={"source": data or "digits"},
         training={"preset": preset, "length": train, **settings(training or [])},
         seeds=[seed],
         runs=[{"method": method, "options": options}],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,7 +19,8 @@ def settings(pairs: Iterable[str]) -> dict[str, Any]:
         if not equals or not key:
             raise PlanError(f"'{pair}' is no setting; write name=value, e.g. rounds=3")
         try:
-            value = yaml.safe_load(text)
+            # YAML 1.1 reads 2:4 as a number to base 60
+            value = text if re.fullmatch(r"\d+:\d+", text) else yaml.safe_load(text)
         except yaml.YAMLError:
             raise PlanError(f"the value of '{pair}' is no YAML scalar; quote it") from None
         out[key.replace("-", "_")] = value

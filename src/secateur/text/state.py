@@ -12,7 +12,7 @@ from torch import nn
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
-def context_length(model: nn.Module) -> int | None:
+def context_length(model: object) -> int | None:
     """The most tokens the model's configuration allows, or None where it names no limit.
 
     Multimodal configurations keep it in their text part.

@@ -123,11 +123,8 @@ def batches_digest(batches: Sequence[Batch]) -> str:
 
 def room(skeleton: Skeleton, batches: Sequence[Batch]) -> int:
     """Bytes that activations on disk need: two generations of hidden states of every token."""
-    config = skeleton.model.config
-    text = getattr(config, "text_config", None) or config
-    width = getattr(text, "hidden_size", None) or 4096
     tokens = sum(batch[sorted(batch)[0]].numel() for batch in batches)
-    return 2 * tokens * width * skeleton.model.dtype.itemsize
+    return 2 * tokens * skeleton.width * skeleton.model.dtype.itemsize
 
 
 def _any_call() -> Batch:

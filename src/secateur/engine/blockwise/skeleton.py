@@ -36,6 +36,13 @@ class Skeleton:
             if any(p.is_meta for p in module.parameters(recurse=False))
         ]
 
+    @property
+    def width(self) -> int:
+        """Features of what flows between blocks."""
+        config = self.model.config
+        text = getattr(config, "text_config", None) or config
+        return int(getattr(text, "hidden_size", None) or 4096)
+
     @cached_property
     def owners(self) -> dict[str, str]:
         """Name in the files -> name of the (first) parameter of the model it becomes."""

@@ -1,0 +1,88 @@
+"""The model card of a pruned folder, from its record alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...core.density import describe
+from .output import RECORD
+
+
+def card(record: dict[str, Any]) -> str:
+    """Markdown: what was done, the figures, a row for each block, how to load it."""
+    return "\n".join(_lines(record)) + "\n"
+
+
+def _lines(record: dict[str, Any]) -> Iterator[str]:
+    method = record["recipe"].get("method", "custom")
+    yield f"# Pruned with {method}"
+    yield ""
+    yield (
+        f"`{record.get('source', 'a model')}`, pruned by Secateur "
+        f"block by block: {describe(record['kept'] / max(1, record['units']))} of "
+        f"{record['units']:,} weights in the blocks. Names, shapes and dtypes are those of the "
+        "original, so that it loads in the same way; what was removed is zero."
+    )
+    yield ""
+    yield from _figures(record)
+    yield from _blocks(record["layers"])
+    yield from _health(record["layers"])
+    yield f"The whole record, with the recipe and every layer, is in `{RECORD}`."
+
+
+def _figures(record: dict[str, Any]) -> Iterator[str]:
+    found = record.get("perplexity")
+    if found:
+        where = "held-out texts" if found["held_out"] else "the calibration texts themselves"
+        dense, pruned = found["dense"], found["pruned"]
+        yield f"| on {where} | dense | pruned |"
+        yield "|---|---|---|"
+        for label, key in (("perplexity", "perplexity"), ("bits per byte", "bits_per_byte")):
+            yield f"| {label} | {dense[key]:.4f} | {pruned[key]:.4f} |"
+        words = f"tokens (context up to {dense['length']})"
+        yield f"| {words} | {dense['tokens']:,} | {pruned['tokens']:,} |"
+        yield ""
+    data = record.get("calibration")
+    if data:
+        kind = "packed" if data["packed"] else "padded"
+        yield (
+            f"Calibrated on {data['samples']} {kind} samples of up to {data['length']} tokens of "
+            f"`{data['data']}` (seed {data['seed']}, {data['tokens']:,} tokens, digest "
+            f"`{data['digest']}`)."
+        )
+        yield ""
+
+
+def _blocks(layers: list[dict[str, Any]]) -> Iterator[str]:
+    yield "| block | weights | kept |"
+    yield "|---|---|---|"
+    for block in dict.fromkeys(row["block"] for row in layers):
+        mine = [row for row in layers if row["block"] == block]
+        units, kept = sum(r["units"] for r in mine), sum(r["kept"] for r in mine)
+        yield f"| {block} | {units:,} | {100 * kept / units:.2f} % |"
+    yield ""
+
+
+def _health(layers: list[dict[str, Any]]) -> Iterator[str]:
+    """Only layers with something to say: more damping than asked, dead inputs, too few samples."""
+    rows = [row for row in layers if unwell(row, layers)]
+    if not rows:
+        return
+    yield "| layer to look at | damping | dead inputs | samples | inputs | silent experts |"
+    yield "|---|---|---|---|---|---|"
+    for row in rows:
+        cells = (row.get(key, "") for key in ("damping", "dead", "samples", "inputs", "silent"))
+        yield f"| {row['target']} | {' | '.join(str(cell) for cell in cells)} |"
+    yield ""
+
+
+def unwell(row: dict[str, Any], layers: list[dict[str, Any]]) -> bool:
+    """Whether a layer's statistics were too poor to trust without a look."""
+    least = min((r["damping"] for r in layers if "damping" in r), default=0)
+    return bool(
+        row.get("damping", least) > least
+        or row.get("dead", 0)
+        or row.get("silent", 0)
+        or row.get("samples", 1) < row.get("inputs", 1)
+    )

@@ -1,0 +1,121 @@
+"""What pruning a folder would do, need and leave, before a weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ...core.recipe import Recipe
+from ...core.types import Target
+from ..plan import Plan, make_plan
+from .blocks import Block, find_blocks
+from .folder import one_update
+from .skeleton import Skeleton
+
+
+class Sampled(Protocol):
+    """How many calibration samples there are to be, and how long."""
+
+    @property
+    def samples(self) -> int:
+        """How many."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of each."""
+
+    @property
+    def batch(self) -> int:
+        """Samples that run together."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A plan and its needs.
+
+    Attributes:
+        plan: targets, groups, budgets.
+        blocks: how many.
+        disk: bytes the output takes, activations on disk included while it runs.
+        nonzero: bytes of the output's weights that are not zero (what sparse storage could hold).
+        memory: {what: bytes} at the peak, an estimate.
+    """
+
+    plan: Plan
+    blocks: int
+    disk: int
+    nonzero: int
+    memory: dict[str, int]
+
+    def lines(self) -> Iterator[str]:
+        """The preview as text."""
+        yield from self.plan.lines()
+        yield f"{self.blocks} blocks, one in memory at a time"
+        yield f"disk: {size(self.disk)}; without the zeros {size(self.nonzero)}"
+        parts = ", ".join(f"{name} {size(b)}" for name, b in self.memory.items())
+        yield f"memory beside the program, about {size(sum(self.memory.values()))}: {parts}"
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def preview(
+    skeleton: Skeleton,
+    recipe: Recipe,
+    sampled: Sampled,
+    activations: Literal["memory", "disk"] = "memory",
+) -> Preview:
+    """The preview of a recipe on the model of a folder."""
+    one_update(recipe)
+    plan = make_plan(skeleton.model, recipe)
+    blocks = find_blocks(skeleton.model)
+    item = skeleton.model.dtype.itemsize
+    between = 2 * sampled.samples * sampled.length * skeleton.width * item
+    between = between if recipe.required() else 0
+    on_disk = activations == "disk"
+    one = 2 * sampled.batch * sampled.length * skeleton.width * item
+    stored = skeleton.shards.bytes
+    gone = plan.units - (plan.keep if plan.keep is not None else plan.units)
+    memory = {
+        "embedding": _outside(skeleton, blocks),
+        "largest block": max(_bytes(block) for block in blocks),
+        "its statistics": max(_statistics(recipe, plan.targets, block) for block in blocks),
+        "activations": one if on_disk and between else between,
+    }
+    disk = stored + (between if on_disk else 0)
+    return Preview(plan, len(blocks), disk, stored - gone * item, memory)
+
+
+def size(n: int) -> str:
+    """Bytes in a unit that suits them.
+
+    >>> size(1_500_000)
+    '1.50 MB'
+    """
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= scale:
+            return f"{n / scale:.2f} {unit}"
+    return f"{n} B"
+
+
+def _bytes(block: Block) -> int:
+    return sum(p.numel() * p.element_size() for p in block.module.parameters())
+
+
+def _outside(skeleton: Skeleton, blocks: tuple[Block, ...]) -> int:
+    """The input embedding, which stays in memory."""
+    table = skeleton.model.get_input_embeddings()
+    inside = any(block.module is table for block in blocks)
+    return 0 if inside else sum(p.numel() * p.element_size() for p in table.parameters())
+
+
+def _statistics(recipe: Recipe, targets: tuple[Target, ...], block: Block) -> int:
+    """Gram matrices are what counts; everything else is a vector."""
+    total = 0
+    for target in (t for t in targets if block.owns(t.name)):
+        inputs = target.shape[target.dims.index("in")] if "in" in target.dims else 0
+        experts = target.shape[0] if "expert" in target.dims else 1
+        gram = inputs * inputs * 4 if "input_gram" in recipe.required() else 0
+        total += experts * (gram + 8 * inputs)
+    return total
