@@ -4,9 +4,20 @@ from .bounded import Bounded
 from .contiguous import Contiguous
 from .erk import Erk
 from .given import Given
+from .isomorphic import Isomorphic
 from .model_wide import ModelWide
 from .owl import Owl
 from .std_threshold import StdThreshold
 from .uniform import Uniform
 
-__all__ = ["Bounded", "Contiguous", "Erk", "Given", "ModelWide", "Owl", "StdThreshold", "Uniform"]
+__all__ = [
+    "Bounded",
+    "Contiguous",
+    "Erk",
+    "Given",
+    "Isomorphic",
+    "ModelWide",
+    "Owl",
+    "StdThreshold",
+    "Uniform",
+]

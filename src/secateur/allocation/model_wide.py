@@ -56,17 +56,29 @@ class ModelWide(Allocator):
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""
         assert density is not None
-        wanted, left = total(groups, density), alive(scores, groups)
-        held = least(self.floor, self.cap, groups.size, left)
-        check_possible(wanted, held, left, groups, f"allocator '{self}'")
-        best = select(scores, groups, held)
-        rest = {n: scores[n].masked_fill(best[n], -math.inf) for n in groups.layouts}
         pools = _pools(groups, view) if self.by_kind else [list(groups.layouts)]
-        each = _budgets(groups, pools, wanted, held, left)
-        for names, count in zip(pools, each.tolist(), strict=True):
-            others = select(rest, _joined(groups, names), torch.tensor([count]))
-            best |= {n: best[n] | others[n] for n in names}
-        return groups.count(best)
+        return pooled(scores, groups, density, (self.floor, self.cap), pools, str(self))
+
+
+def pooled(
+    scores: Scores,
+    groups: Groups,
+    density: float,
+    bounds: tuple[float, float],
+    pools: list[list[str]],
+    who: str,
+) -> Tensor:
+    """[G] units to keep: one ranking for each pool of targets, within the bounds of every layer."""
+    wanted, left = total(groups, density), alive(scores, groups)
+    held = least(*bounds, groups.size, left)
+    check_possible(wanted, held, left, groups, f"allocator '{who}'")
+    best = select(scores, groups, held)
+    rest = {n: scores[n].masked_fill(best[n], -math.inf) for n in groups.layouts}
+    each = _budgets(groups, pools, wanted, held, left)
+    for names, count in zip(pools, each.tolist(), strict=True):
+        others = select(rest, _joined(groups, names), torch.tensor([count]))
+        best |= {n: best[n] | others[n] for n in names}
+    return groups.count(best)
 
 
 def _pools(groups: Groups, view: View) -> list[list[str]]:

@@ -154,6 +154,7 @@ class RecoveryPlan:
         lr_scale: factor on the learning rate (constant: on the peak learning rate).
         every_update: after every update at the end of training, or after the last one only.
         adapter: train low-rank weights beside the frozen ones instead of the weights themselves.
+        recalibrate: take the running statistics of batch norms anew from the data.
         rounds: what is done instead after every update but the last (a control of a ticket finds
             the ticket first); None = the same.
     """
@@ -166,12 +167,14 @@ class RecoveryPlan:
     lr_scale: float = 1.0
     every_update: bool = True
     adapter: Adapter | None = None
+    recalibrate: bool = False
     rounds: RecoveryPlan | None = None
 
     @property
     def idle(self) -> bool:
         """Whether nothing at all is to be done."""
-        return self.weights == "keep" and self.schedule == "none" and not self.shuffle_masks
+        changes = self.weights != "keep" or self.shuffle_masks or self.recalibrate
+        return self.schedule == "none" and not changes
 
 
 @dataclass

@@ -18,6 +18,7 @@ from .connected import connected_step
 from .initial import reinitialise
 from .point import health_of
 from .program import Prune, Restore, Snapshot
+from .recalibrate import recalibrate
 from .run import Run
 from .step import step
 from .store import Saved
@@ -136,6 +137,8 @@ def restore(run: Run, op: Restore) -> None:
         reinitialise(run.model, run.setting.fresh, run.setting.seed, op.round)
     run.trainer = None
     run.mask_weights()
+    if op.plan.recalibrate:
+        recalibrate(run.model, run.setting.scoring, run.setting.seed)
 
 
 def _shuffled(run: Run, op: Restore, name: str, mask: Tensor) -> Tensor:

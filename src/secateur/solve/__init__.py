@@ -1,6 +1,7 @@
 """What the SURVIVORS do at once: changes of kept weights after a selection."""
 
 from .bias_compensation import BiasCompensation
+from .least_squares import LeastSquares
 from .sparsegpt import SparseGPT
 
-__all__ = ["BiasCompensation", "SparseGPT"]
+__all__ = ["BiasCompensation", "LeastSquares", "SparseGPT"]

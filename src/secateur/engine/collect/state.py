@@ -29,7 +29,7 @@ def unchanged(
         batch_statistics: normalise by the batch (as in training) or by the running statistics.
     """
     with ExitStack() as stack:
-        stack.enter_context(_generators(next(model.parameters()).device))
+        stack.enter_context(generators_kept(next(model.parameters()).device))
         stack.enter_context(_buffers(model))
         stack.enter_context(evaluating(model, batch_statistics))
         stack.enter_context(_thawed(params))
@@ -38,7 +38,7 @@ def unchanged(
 
 
 @contextmanager
-def _generators(device: torch.device) -> Iterator[None]:
+def generators_kept(device: torch.device) -> Iterator[None]:
     """The global generators of torch, numpy and Python; loaders and losses may draw from them."""
     python, arrays = random.getstate(), np.random.get_state()
     index = [device.index if device.index is not None else 0] if device.type != "cpu" else []

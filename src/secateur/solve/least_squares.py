@@ -1,0 +1,102 @@
+"""Least squares: what reads the removed units is refitted, so that its output changes least."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from ..core.axes import Solver, View
+from ..core.component import register
+from ..core.errors import PlanError
+from ..core.reads import Reader, readers
+from ..core.types import Groups, Target
+
+
+@register("least-squares")
+class LeastSquares(Solver):
+    r"""W_S ← W_S + W_R G_RS (G_SS + λI)⁻¹, the minimum of E‖W x − W_S x_S‖² + λ‖ΔW‖² over W_S.
+
+    W: the weight of each layer that reads the units, x: its inputs (windows of a convolution), G =
+    E x xᵀ, R: inputs of the units that go, S: all that stay. λ = damping · mean diagonal of G_SS.
+    With `fit="scales"` each unit gets one factor c_u instead: c = argmin E‖W x − Σ_u c_u z_u‖², z_u
+    what unit u adds to the output. Selection is left as proposed.
+
+    Shapes: W [out, in * kernel], G [in * kernel, in * kernel]; solved in float64.
+
+    Attributes:
+        fit: all kept `weights`, or one of the `scales` per unit.
+        damping: λ over the mean diagonal; it ties the weights to what they were.
+
+    Paper: He, Zhang, Sun 2017, arXiv 1707.06168 (weights); Luo, Wu, Lin 2017, arXiv 1707.06342
+    (scales). Both go from layer to layer with new inputs; here G is that of the network before this
+    update, and every layer is refitted to what it then put out.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"input_gram"})
+
+    fit: Literal["weights", "scales"] = "weights"
+    damping: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+
+    def solve(self, target: Target, proposal: Tensor, groups: Groups, view: View) -> Tensor:
+        """The proposal; the weights of the target's readers are written."""
+        gone = (view.masks[target.name] & ~proposal).flatten().cpu()
+        for reader in readers(view, target) if bool(gone.any()) else []:
+            weight = reader.weight(view)  # [out, in, kernel]
+            flat = weight.flatten(1)
+            lost = torch.zeros(weight.shape[1:], dtype=torch.bool, device=flat.device)
+            lost[reader.features[gone].flatten().to(flat.device)] = True
+            owner = _owner(weight, reader, target.units).flatten()
+            new = self._refit(flat, lost.flatten(), _gram(view, reader, flat), owner)
+            shape = view.weight(reader.param).movedim(reader.dim, 1).shape
+            new = new.view(shape).movedim(1, reader.dim)
+            view.write(reader.param, new.to(view.weight(reader.param).dtype))
+        return proposal
+
+    def _refit(self, weight: Tensor, lost: Tensor, gram: Tensor, owner: Tensor) -> Tensor:
+        """[out, in * kernel] the new weight, zero where inputs go or were gone before."""
+        stays = weight.any(0) & ~lost
+        new = weight.masked_fill(lost, 0)
+        if not bool(stays.any()):
+            return new
+        miss = weight[:, lost] @ gram[lost][:, stays]  # [out, stays]: E of what is lost times x_S
+        square = gram[stays][:, stays]
+        if self.fit == "weights":
+            new[:, stays] += _solve(square, miss.T, self.damping).T
+            return new
+        units, place = owner[stays].unique(return_inverse=True)
+        spread = F.one_hot(place, len(units)).to(weight)  # [stays, units]
+        kept = new[:, stays]
+        cross = spread.T @ (kept.T @ kept * square) @ spread
+        wanted = spread.T @ (kept * miss).sum(0)
+        gain = _solve(cross, wanted[:, None], self.damping)[:, 0]  # [units] c - 1
+        new[:, stays] *= 1 + gain[place]
+        return new
+
+
+def _gram(view: View, reader: Reader, flat: Tensor) -> Tensor:
+    gram = view.stat("input_gram", reader.param).to(flat)
+    if gram.shape != (flat.shape[1], flat.shape[1]):
+        raise PlanError(
+            f"solver 'least-squares' refits layers that mix all their inputs; '{reader.param}' works "
+            "in groups. Leave it out, or drop the solver"
+        )
+    return gram
+
+
+def _owner(weight: Tensor, reader: Reader, units: int) -> Tensor:
+    """[in, kernel] the unit that owns each input; those of other structures keep a factor of their own."""
+    owner = torch.full(weight.shape[1:2], units, dtype=torch.long)
+    owner[reader.features] = torch.arange(units)[:, None]
+    return owner[:, None].expand(weight.shape[1:]).to(weight.device)
+
+
+def _solve(square: Tensor, right: Tensor, damping: float) -> Tensor:
+    """(square + λI)⁻¹ right, λ relative to the mean diagonal; inputs that are always zero change nothing."""
+    size = square.diagonal().mean().clamp(min=1e-300)
+    eye = torch.eye(len(square), dtype=square.dtype, device=square.device)
+    factor = torch.linalg.cholesky(square + damping * size * eye)
+    return torch.cholesky_solve(right, factor)
