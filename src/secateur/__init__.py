@@ -12,6 +12,7 @@ from .core.errors import SecateurError
 from .core.recipe import Recipe
 from .core.time import Time
 from .engine.train import Training, preset
+from .exporting import export
 from .language import plan_folder, prune_folder
 from .saving import load, save
 from .structural import Shrunk, measure, shrink, trace
@@ -25,6 +26,7 @@ __all__ = [
     "Shrunk",
     "Time",
     "Training",
+    "export",
     "load",
     "measure",
     "methods",

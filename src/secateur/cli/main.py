@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from ..core.errors import SecateurError
-from . import catalogue, measure, prune, results, run, trace
+from . import catalogue, export, measure, prune, results, run, trace
 
 app = typer.Typer(
     name="secateur",
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (run, prune, trace, measure, results, catalogue):
+for module in (run, prune, trace, measure, export, results, catalogue):
     module.add(app)
 
 

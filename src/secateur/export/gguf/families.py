@@ -68,6 +68,7 @@ def refuse_uneven(config: Any, why: str) -> PlanError:
     lacking = ", ".join(name for name, family in FAMILIES.items() if not family.uneven)
     return PlanError(
         f"{config.model_type}: {why}. GGUF holds widths that differ from layer to layer for "
-        f"{holding} (as architecture 'deci'), not for {lacking}: prune every layer to the same "
-        f"width, or save as a Secateur artifact, .pt2 or ONNX"
+        f"{holding} (as architecture 'deci'), not for {lacking}: ask for equal_widths (zeros up to "
+        f"the widest layer, which computes the same), prune every layer to the same width, or save "
+        f"as a Secateur artifact, .pt2 or ONNX"
     )

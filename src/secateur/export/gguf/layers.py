@@ -43,10 +43,16 @@ class Plan:
     notes: tuple[str, ...]
 
 
+def widths(weights: Weights, config: Any, family: Family) -> tuple[Layer, ...]:
+    """The layers as they are, those too that have lost everything."""
+    numbers = _numbers(weights, family)
+    return tuple(_layer(weights, family, head_width(config), n) for n in numbers)
+
+
 def plan(weights: Weights, config: Any, family: Family) -> Plan:
     """The layout for these weights: the family's own, or `deci` where layers differ in width."""
-    head_dim, hidden = head_width(config), _hidden(weights, family)
-    found = [_layer(weights, family, head_dim, n) for n in _numbers(weights, family)]
+    head_dim, hidden = head_width(config), hidden_size(weights, family)
+    found = widths(weights, config, family)
     layers = tuple(layer for layer in found if any(_parts(weights, family, layer)))
     if not layers:
         raise PlanError(f"no layer '{family.prefix}N' with attention or FFN in the weights")
@@ -115,7 +121,7 @@ def _gpt2(weights: Weights, at: str) -> tuple[int, int, int]:
     return third, third, _rows(weights, f"{at}mlp.c_fc.weight", dim=1)
 
 
-def _hidden(weights: Weights, family: Family) -> int:
+def hidden_size(weights: Weights, family: Family) -> int:
     """The width of the residual stream, from the embedding [vocabulary, hidden]."""
     name = "transformer.wte.weight" if family.arch == "gpt2" else "model.embed_tokens.weight"
     if name not in weights:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from secateur.core.errors import PlanError, StorageError
+from secateur.export.gguf.equal import equalised
 from secateur.export.gguf.facts import add_facts
-from secateur.export.gguf.families import family_of
-from secateur.export.gguf.layers import Plan, plan
+from secateur.export.gguf.families import Family, family_of
+from secateur.export.gguf.layers import Plan, head_width, hidden_size, plan, widths
 from secateur.export.gguf.naming import file_title
 from secateur.export.gguf.pieces import Piece, pieces
 from secateur.export.gguf.rope import factor_tensors
@@ -25,7 +26,7 @@ from secateur.export.gguf.storage import (
     stored_kind,
 )
 from secateur.export.gguf.vocabulary import add_vocabulary, vocabulary_of
-from secateur.export.gguf.weights import Source, weights_of
+from secateur.export.gguf.weights import Source, Weights, weights_of
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -57,13 +58,15 @@ def save_gguf(
     config: Any = None,
     kind: str = "f32",
     name: str | None = None,
+    equal_widths: bool = False,
     overwrite: bool = False,
 ) -> GgufFile:
     """Write `source` to `path`; tensors are read, converted and written one at a time.
 
     Layers of equal width are written in the model's own architecture. Where layers differ in heads,
     key-value heads or FFN length, or lack a sub-layer, Llama, Mistral, Qwen 2 and Phi-3 become
-    `deci`, which states those widths for every layer; other families are refused with the reason.
+    `deci`, which states those widths for every layer; other families are refused with the reason,
+    unless `equal_widths` lets narrower layers have zeros up to the widest.
 
     Args:
         source: a module, a state dict, or a folder of safetensors.
@@ -71,6 +74,7 @@ def save_gguf(
         config: the Hugging Face configuration; default `source.config`.
         kind: `f32`, `f16`, `q8_0` or `q4_0`.
         name: the title inside the file; default `pruned` and the model type.
+        equal_widths: pad narrower layers with zeros.
 
     The file stands complete under its name or not at all.
     """
@@ -80,7 +84,10 @@ def save_gguf(
         raise PlanError("the model's configuration is needed; pass config=…")
     path = Path(path)
     weights = weights_of(source)
-    made = plan(weights, config, family_of(config))
+    family, notes = family_of(config), tuple[str, ...]()
+    if equal_widths:
+        weights, notes = _equal(weights, config, family)
+    made = plan(weights, config, family)
     tensors = [*pieces(weights, config, made), *_factors(config, made)]
     rows = _embedding_rows(tensors, config)
     words = vocabulary_of(tokenizer, rows)
@@ -92,7 +99,13 @@ def save_gguf(
     add_facts(writer, config, made, rows)
     add_vocabulary(writer, words)
     _write(writer, tensors, kinds, path)
-    return _summary(path, made, kind, kinds)
+    return _summary(path, replace(made, notes=made.notes + notes), kind, kinds)
+
+
+def _equal(weights: Weights, config: Any, family: Family) -> tuple[Weights, tuple[str, ...]]:
+    layers = widths(weights, config, family)
+    sizes = (head_width(config), hidden_size(weights, family))
+    return equalised(weights, family, layers, *sizes)
 
 
 def _factors(config: Any, made: Plan) -> list[Piece]:

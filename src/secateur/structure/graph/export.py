@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import free_symbols
 from torch.utils import _pytree as pytree
 
 EXPORT_FAILURES = (
@@ -62,10 +63,21 @@ def _export(
     how: dict[str, Any] = {"strict": False, "preserve_module_call_signature": signatures}
     if shapes is not None:
         try:
-            return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, **how), True
+            program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes, **how)
+            return program, _is_free(program)
         except EXPORT_FAILURES:
             shapes = None  # the network fixes its batch size: traced below at the example's
     return torch.export.export(model, args, kwargs, **how), False
+
+
+def _is_free(program: ExportedProgram) -> bool:
+    """Whether a batch size stayed free: torch quietly fixes one that the code takes for a number."""
+    inputs = set(program.graph_signature.user_inputs)
+    seen = [node.meta.get("val") for node in program.graph.nodes if node.name in inputs]
+    return any(
+        isinstance(value, Tensor) and value.dim() > 0 and bool(free_symbols(value.shape[0]))
+        for value in seen
+    )
 
 
 def _free_batch(

@@ -1,0 +1,39 @@
+"""`secateur export`: an artifact in a form that other programs run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..exporting import export as write
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("export")(export)
+
+
+def export(
+    artifact: Annotated[Path, typer.Argument(help="folder that secateur saved")],
+    out: Annotated[Path, typer.Option(help="the file to write")],
+    to: Annotated[
+        str | None, typer.Option(help="pt2, onnx, gguf or state-dict; else what the suffix says")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="of GGUF: f32, f16, q8_0 or q4_0")] = "f32",
+    equal_widths: Annotated[
+        bool, typer.Option("--equal-widths", help="of GGUF: zeros up to the widest layer")
+    ] = False,
+    trust: Annotated[
+        list[str] | None, typer.Option(help="package whose code may build the network")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file")] = False,
+) -> None:
+    """Write an artifact as .pt2, ONNX, GGUF or a plain state dict, read back and compared."""
+    print(
+        write(
+            artifact, out, to=to, kind=kind, equal_widths=equal_widths,
+            trust=tuple(trust or ()), overwrite=overwrite,
+        )
+    )  # fmt: skip

@@ -1,0 +1,156 @@
+"""Programs that run without the model's code: torch.export's `.pt2`, and ONNX."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from ..core.errors import PlanError, StorageError
+from .files import Exported, tried_out, written_bytes
+
+TOLERANCE = 1e-3
+"""Largest difference of the outputs, relative to the largest, with which a file is accepted."""
+
+_INSIDE = 1 << 30
+"""Bytes of weights up to which an ONNX file holds them itself (its format ends at 2 GB)."""
+
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+Runner = Callable[[Inputs], list[Tensor]]
+
+
+def save_pt2(
+    program: ExportedProgram, path: Path, checks: Sequence[tuple[Inputs, list[Tensor]]],
+    *, free_batch: bool, overwrite: bool = False,
+) -> Exported:  # fmt: skip
+    """Write a captured program; it is loaded again and compared on every one of `checks`.
+
+    Args:
+        program: of `torch.export`.
+        checks: inputs, and the outputs that the network has on them.
+        free_batch: whether its batch size is free.
+    """
+
+    def make(file: Path) -> float:
+        torch.export.save(program, file)
+        again = torch.export.load(file).module(check_guards=False)
+        return _compared(lambda given: tensors(again(*given[0], **given[1])), checks, file)
+
+    difference = tried_out(path, overwrite, make)
+    return Exported(path, "pt2", path.stat().st_size, difference, free_batch)
+
+
+def save_onnx(
+    program: ExportedProgram, path: Path, checks: Sequence[tuple[Inputs, list[Tensor]]],
+    *, free_batch: bool, overwrite: bool = False,
+) -> Exported:  # fmt: skip
+    """Write a captured program as ONNX; onnxruntime runs it on every one of `checks`."""
+    _need("onnxscript", "onnxruntime")
+    size = sum(t.numel() * t.element_size() for t in program.state_dict.values())
+
+    def make(file: Path) -> float:
+        with quiet("torch.onnx"):
+            made: Any = torch.onnx.export(program, dynamo=True, verbose=False)
+            made.save(str(file), external_data=size > _INSIDE)
+        return _compared(onnx_runner(file), checks, file)
+
+    difference = tried_out(path, overwrite, make)
+    return Exported(path, "onnx", written_bytes(path), difference, free_batch)
+
+
+def onnx_runner(path: Path) -> Runner:
+    """Runs an ONNX file by onnxruntime on the CPU; its inputs go by the order of the arguments."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(given: Inputs) -> list[Tensor]:
+        leaves = [t for t in pytree.tree_leaves(given) if isinstance(t, Tensor)]
+        slots = session.get_inputs()
+        if len(slots) != len(leaves):
+            raise StorageError(
+                f"the program takes {len(slots)} inputs, the example has {len(leaves)} tensors"
+            )
+        feed = {s.name: t.cpu().numpy() for s, t in zip(slots, leaves, strict=True)}
+        return [torch.from_numpy(found) for found in session.run(None, feed)]
+
+    return run
+
+
+def tensors(output: Any) -> list[Tensor]:
+    """The tensors of an output, in order."""
+    return [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
+
+
+def _compared(run: Runner, checks: Sequence[tuple[Inputs, list[Tensor]]], file: Path) -> float:
+    """The largest difference over the checks; one beyond the tolerance is refused."""
+    worst = 0.0
+    for given, wanted in checks:
+        with torch.no_grad():
+            found = run(given)
+        worst = max(worst, _difference(found, wanted))
+    if not worst <= TOLERANCE:
+        raise StorageError(
+            f"{file.name} computes something else than the network (difference {worst:.1e} of the "
+            f"largest output); nothing was written"
+        )
+    return worst
+
+
+def _difference(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    if [t.shape for t in found] != [t.shape for t in wanted]:
+        return float("inf")
+    worst = 0.0
+    for a, b in zip(found, wanted, strict=True):
+        if b.numel() and not torch.equal(a, b):  # NaN as the output of either is a difference
+            gap = (a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1e-6)
+            worst = max(worst, float(gap)) if gap == gap else float("inf")
+    return worst
+
+
+def _need(*packages: str) -> None:
+    import importlib.util
+
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise PlanError(f"ONNX needs {package}; pip install 'secateur[export]'")
+
+
+@contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """The exporter logs every package it does not find, and warns of what users cannot change."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def other_batch(given: Inputs, batch: int) -> Inputs:
+    """The inputs with one sample more: the first again behind every tensor of that batch size."""
+
+    def longer(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.dim() and value.shape[0] == batch:
+            return torch.cat([value, value[:1]])
+        return value
+
+    args, kwargs = pytree.tree_map(longer, given)
+    return tuple(args), dict(kwargs)
+
+
+def batch_of(inputs: Mapping[str, Any] | Sequence[Any]) -> int:
+    """The size of the first dimension of the first tensor."""
+    found = [t for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor) and t.dim()]
+    return found[0].shape[0] if found else 0

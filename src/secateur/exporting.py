@@ -1,0 +1,152 @@
+"""The public face of exports: files that run without Secateur."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from .api import Result
+from .core.errors import PlanError, StorageError, unknown
+from .core.origin import origin_of
+from .export.files import Exported
+from .export.program import batch_of, other_batch, save_onnx, save_pt2, tensors
+from .export.tensors import save_state_dict
+from .materialise import HardMasks
+from .saving import load
+from .structural import Shrunk
+from .structure.example import arguments, example_like
+from .structure.graph.export import EXPORT_FAILURES, as_traced, said
+from .structure.graph.export import export as capture
+
+FORMATS = {"pt2": ".pt2", "onnx": ".onnx", "gguf": ".gguf", "state-dict": ".safetensors"}
+"""Format -> the suffix that means it."""
+
+
+def export(
+    what: Result | Shrunk | nn.Module | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    to: str | None = None,
+    example: Any = None,
+    kind: str = "f32",
+    tokenizer: Any = None,
+    equal_widths: bool = False,
+    trust: Collection[str] = (),
+    overwrite: bool = False,
+) -> Exported:
+    """Write a network in a form that other programs run; the file is read back and compared.
+
+    Args:
+        what: a result of `prune` or `shrink`, a network, or the folder of an artifact.
+        out: the file.
+        to: `pt2` (torch.export), `onnx`, `gguf` (llama.cpp) or `state-dict` (safetensors); by
+            default what the suffix of `out` says.
+        example: an input, for `pt2` and `onnx`; by default one like that on which the network was
+            traced. With two samples or more the file takes any batch size, where the network does.
+        kind: of GGUF: `f32`, `f16`, `q8_0` or `q4_0`.
+        tokenizer: of GGUF; an artifact's own by default.
+        equal_widths: of GGUF: give narrower layers neurons and heads of zeros, up to the widest.
+            This computes the same, and fits the families whose layout has one width for all.
+        trust: as in `load`, where `what` is a folder.
+        overwrite: replace the file.
+
+    >>> import tempfile
+    >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> export(net, Path(tempfile.mkdtemp()) / "net.pt2", example=torch.zeros(2, 3)).free_batch
+    True
+    """
+    path, format_ = Path(out), _format(Path(out), to)
+    model = _network(what, trust)
+    if format_ == "state-dict":
+        return save_state_dict(model, path, overwrite=overwrite)
+    if format_ == "gguf":
+        words = tokenizer if tokenizer is not None else _own_tokenizer(what)
+        return _gguf(model, path, words, kind, equal_widths, overwrite)
+    return _program(model, path, format_, example, overwrite)
+
+
+def _format(path: Path, to: str | None) -> str:
+    if to is not None:
+        if to not in FORMATS:
+            raise unknown("format to export to", to, FORMATS)
+        return to
+    for name, suffix in FORMATS.items():
+        if path.suffix == suffix:
+            return name
+    raise PlanError(
+        f"'{path.name}' does not say its format; end it with {', '.join(FORMATS.values())}, or pass "
+        f"to={'|'.join(FORMATS)}"
+    )
+
+
+def _network(what: Any, trust: Collection[str]) -> nn.Module:
+    """The network, in a copy without guards, in evaluation mode."""
+    if isinstance(what, str | os.PathLike):
+        model = load(what, trust=trust)
+    else:
+        model = copy.deepcopy(what if isinstance(what, nn.Module) else what.model)
+    HardMasks.of(model).remove()
+    return model.eval()
+
+
+def _program(model: nn.Module, path: Path, format_: str, example: Any, overwrite: bool) -> Exported:
+    origin = origin_of(model)
+    if example is None and origin is not None and origin.example is not None:
+        example = example_like(origin.example)
+    if example is None:
+        raise PlanError(
+            f"{format_} needs an input to capture the network on; pass example=… (a tensor, a tuple "
+            "of arguments or a dict of keywords)"
+        )
+    args, kwargs = arguments(example)
+    given = [(args, kwargs)]
+    with torch.no_grad(), as_traced(model):
+        program, free = _captured(model, args, kwargs)
+        given += [other_batch((args, kwargs), batch_of((args, kwargs)))] if free else []
+        checks = [(inputs, tensors(model(*inputs[0], **inputs[1]))) for inputs in given]
+    write = save_pt2 if format_ == "pt2" else save_onnx
+    return write(program, path, checks, free_batch=free, overwrite=overwrite)
+
+
+def _captured(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[ExportedProgram, bool]:
+    """The network as a program, and whether its batch size is free."""
+    try:
+        return capture(model, args, kwargs, True)
+    except EXPORT_FAILURES as error:
+        raise PlanError(
+            f"{type(model).__name__} cannot be captured as a program: {said(error)}. Let control "
+            "flow in forward() depend on shapes only, or export its state-dict"
+        ) from error
+
+
+def _own_tokenizer(what: Any) -> Any:
+    """The tokenizer in an artifact's folder."""
+    if not isinstance(what, str | os.PathLike) or not Path(what, "tokenizer.json").exists():
+        raise PlanError("GGUF holds a tokenizer; pass tokenizer=…, or save it with the artifact")
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(what, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(f"the tokenizer in '{what}' cannot be read: {error}") from error
+
+
+def _gguf(
+    model: nn.Module, path: Path, tokenizer: Any, kind: str, equal_widths: bool, overwrite: bool
+) -> Exported:
+    from .export.gguf import save_gguf
+
+    made = save_gguf(
+        model, path, tokenizer=tokenizer, kind=kind, equal_widths=equal_widths, overwrite=overwrite
+    )
+    notes = (f"architecture {made.arch}, {made.kind}", *made.notes)
+    return Exported(path, "gguf", made.bytes, notes=notes)

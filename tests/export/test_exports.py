@@ -1,0 +1,176 @@
+"""`sc.export`: files that run without Secateur compute what the network computes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from saving.nets import Baked, mlp, outputs, resnet
+from torch import Tensor, nn
+
+import secateur as sc
+from secateur.cli.main import call
+from secateur.core.errors import PlanError, StorageError
+from secateur.export import program
+from secateur.export.program import onnx_runner
+
+X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A smaller network, masked on top."""
+    small = sc.shrink(mlp(), X, keep={"0": [0, 2, 3, 5, 7]})
+    masked = sc.prune(small.model, "magnitude", sparsity=0.3)
+    folder = tmp_path_factory.mktemp("exports") / "a"
+    return sc.save(masked, folder, architecture="saving.nets:mlp")
+
+
+def test_pt2(artifact: Path, tmp_path: Path) -> None:
+    made = sc.export(artifact, tmp_path / "m.pt2", trust=("saving",))
+    assert (made.format, made.free_batch, made.difference) == ("pt2", True, 0.0)
+    run = torch.export.load(made.path).module()
+    model = sc.load(artifact, model=mlp())
+    for batch in (1, 2, 7):
+        x = torch.randn(batch, 3)
+        assert torch.equal(run(x), outputs(model, x))
+
+
+def test_onnx(artifact: Path, tmp_path: Path) -> None:
+    made = sc.export(artifact, tmp_path / "m.onnx", trust=("saving",))
+    assert made.free_batch
+    model = sc.load(artifact, model=mlp())
+    for batch in (1, 5):
+        x = torch.randn(batch, 3)
+        (found,) = onnx_runner(made.path)(((x,), {}))
+        torch.testing.assert_close(found, outputs(model, x), atol=1e-6, rtol=0)
+
+
+def test_state_dict(artifact: Path, tmp_path: Path) -> None:
+    made = sc.export(artifact, tmp_path / "m.safetensors", trust=("saving",))
+    model = sc.load(artifact, model=mlp())
+    state = load_file(made.path)
+    assert state.keys() == model.state_dict().keys()
+    model.load_state_dict(state, strict=True)
+    assert all(torch.equal(state[n], t) for n, t in model.state_dict().items())
+
+
+def test_tied_weights_stand_twice_in_a_state_dict(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    net[1].weight = net[0].weight
+    made = sc.export(net, tmp_path / "m", to="state-dict")
+    assert set(load_file(made.path)) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+
+
+def test_a_network_that_became_a_graph(tmp_path: Path) -> None:
+    shrunk = sc.shrink(Baked(), torch.randn(4, 3), keep={"inner#2": [0, 2]})
+    made = sc.export(shrunk, tmp_path / "m.pt2")
+    x = torch.randn(3, 3)
+    assert torch.equal(torch.export.load(made.path).module()(x), outputs(shrunk.model, x))
+
+
+class FixedBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(2, 3) @ torch.ones(3, 2)
+
+
+def test_a_batch_size_that_is_fixed_is_said(tmp_path: Path) -> None:
+    made = sc.export(FixedBatch(), tmp_path / "m.pt2", example=torch.ones(2, 3))
+    assert made.free_batch is False
+    assert "the example's batch size only" in str(made)
+
+
+def test_a_file_that_computes_something_else_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.pt2").write_bytes(b"older")
+    monkeypatch.setattr(program, "tensors", lambda output: [output + 0.01])
+    with pytest.raises(StorageError, match=r"computes something else .* nothing was written"):
+        sc.export(mlp(), tmp_path / "m.pt2", example=X, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.pt2"]
+    assert (tmp_path / "m.pt2").read_bytes() == b"older"
+
+
+class Undecided(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if float(x.sum()) > 0 else -x
+
+
+class TestBadInput:
+    def test_control_flow_that_depends_on_values(self, tmp_path: Path) -> None:
+        with pytest.raises(PlanError, match=r"Undecided cannot be captured as a program: "):
+            sc.export(Undecided(), tmp_path / "m.pt2", example=X)
+
+    def test_no_example(self, tmp_path: Path) -> None:
+        with pytest.raises(PlanError, match="onnx needs an input to capture the network on"):
+            sc.export(mlp(), tmp_path / "m.onnx")
+
+    def test_formats(self, tmp_path: Path) -> None:
+        with pytest.raises(PlanError, match=r"'m\.bin' does not say its format; end it with \.pt2"):
+            sc.export(mlp(), tmp_path / "m.bin")
+        with pytest.raises(PlanError, match=r"unknown format .* 'onx'; did you mean 'onnx'"):
+            sc.export(mlp(), tmp_path / "m.bin", to="onx")
+
+    def test_places(self, tmp_path: Path) -> None:
+        (tmp_path / "m.pt2").touch()
+        with pytest.raises(StorageError, match=r"exists; name another file or pass overwrite=True"):
+            sc.export(mlp(), tmp_path / "m.pt2", example=X)
+        with pytest.raises(StorageError, match=r"does not exist; create it first"):
+            sc.export(mlp(), tmp_path / "no" / "m.pt2", example=X)
+        with pytest.raises(StorageError, match=r"is a folder; name a file"):
+            sc.export(mlp(), tmp_path, to="pt2", example=X)
+
+    def test_gguf_needs_a_tokenizer_and_a_language_model(
+        self, tmp_path: Path, tokenizer: Any
+    ) -> None:
+        with pytest.raises(PlanError, match=r"GGUF holds a tokenizer; pass tokenizer="):
+            sc.export(mlp(), tmp_path / "m.gguf")
+        with pytest.raises(PlanError, match=r"configuration is needed"):
+            sc.export(mlp(), tmp_path / "m.gguf", tokenizer=tokenizer)
+
+
+class TestCommand:
+    def test_it_writes_and_says_what(
+        self, artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["export", str(artifact), "--out", str(tmp_path / "m.pt2"), "--trust", "saving"]
+        assert call(words) == 0
+        assert "pt2, " in (said := capsys.readouterr().out)
+        assert "any batch size" in said
+        assert call(words) == 2
+        assert "exists; name another file" in capsys.readouterr().err
+        assert call([*words, "--overwrite"]) == 0
+
+    def test_an_artifact_that_is_none(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert call(["export", str(tmp_path), "--out", str(tmp_path / "m.pt2")]) == 2
+        assert "it is no artifact" in capsys.readouterr().err
+
+
+def test_the_program_runs_where_secateur_is_not(tmp_path: Path) -> None:
+    """Level D and all: only torch is needed."""
+    import subprocess
+
+    shrunk = sc.shrink(Baked(), torch.randn(4, 3), keep={"inner#2": [0, 2]})
+    made = sc.export(shrunk, tmp_path / "m.pt2")
+    code = (
+        "import sys; sys.modules['secateur'] = None; import torch; "
+        f"print(tuple(torch.export.load({str(made.path)!r}).module()(torch.ones(5, 3)).shape))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "(5, 2)", done.stderr[-2000:]
+
+
+def test_a_convolutional_network_from_its_artifact(tmp_path: Path) -> None:
+    """The example is remembered, and built anew from its shape."""
+    model, x = resnet()
+    result = sc.prune(model, "group-norm", density=0.5, example=x)
+    folder = sc.save(sc.shrink(result, x), tmp_path / "a")
+    made = sc.export(folder, tmp_path / "m.pt2")
+    assert made.free_batch
+    assert made.difference == 0
