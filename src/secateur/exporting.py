@@ -13,6 +13,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from .api import Result
+from .artifact.huggingface import is_stock_folder, stock_config, stock_model
 from .core.errors import PlanError, StorageError, unknown
 from .core.origin import origin_of
 from .export.files import Exported
@@ -44,7 +45,8 @@ def export(
     """Write a network in a form that other programs run; the file is read back and compared.
 
     Args:
-        what: a result of `prune` or `shrink`, a network, or the folder of an artifact.
+        what: a result of `prune` or `shrink`, a network, or a folder: an artifact, or a model as
+            transformers saves it.
         out: the file.
         to: `pt2` (torch.export), `onnx`, `gguf` (llama.cpp) or `state-dict` (safetensors); by
             default what the suffix of `out` says.
@@ -63,12 +65,12 @@ def export(
     True
     """
     path, format_ = Path(out), _format(Path(out), to)
+    if format_ == "gguf":
+        words = tokenizer if tokenizer is not None else _own_tokenizer(what)
+        return _gguf(_source(what, trust), path, words, kind, equal_widths, overwrite)
     model = _network(what, trust)
     if format_ == "state-dict":
         return save_state_dict(model, path, overwrite=overwrite)
-    if format_ == "gguf":
-        words = tokenizer if tokenizer is not None else _own_tokenizer(what)
-        return _gguf(model, path, words, kind, equal_widths, overwrite)
     return _program(model, path, format_, example, overwrite)
 
 
@@ -89,11 +91,18 @@ def _format(path: Path, to: str | None) -> str:
 def _network(what: Any, trust: Collection[str]) -> nn.Module:
     """The network, in a copy without guards, in evaluation mode."""
     if isinstance(what, str | os.PathLike):
-        model = load(what, trust=trust)
+        model = stock_model(Path(what)) if is_stock_folder(Path(what)) else load(what, trust=trust)
     else:
         model = copy.deepcopy(what if isinstance(what, nn.Module) else what.model)
     HardMasks.of(model).remove()
     return model.eval()
+
+
+def _source(what: Any, trust: Collection[str]) -> Any:
+    """What GGUF is written of: a folder of transformers is read tensor by tensor."""
+    if isinstance(what, str | os.PathLike) and is_stock_folder(Path(what)):
+        return Path(what)
+    return _network(what, trust)
 
 
 def _program(model: nn.Module, path: Path, format_: str, example: Any, overwrite: bool) -> Exported:
@@ -141,12 +150,23 @@ def _own_tokenizer(what: Any) -> Any:
 
 
 def _gguf(
-    model: nn.Module, path: Path, tokenizer: Any, kind: str, equal_widths: bool, overwrite: bool
+    source: nn.Module | Path,
+    path: Path,
+    tokenizer: Any,
+    kind: str,
+    equal_widths: bool,
+    overwrite: bool,
 ) -> Exported:
     from .export.gguf import save_gguf
 
     made = save_gguf(
-        model, path, tokenizer=tokenizer, kind=kind, equal_widths=equal_widths, overwrite=overwrite
+        source,
+        path,
+        tokenizer=tokenizer,
+        config=stock_config(source) if isinstance(source, Path) else None,
+        kind=kind,
+        equal_widths=equal_widths,
+        overwrite=overwrite,
     )
     notes = (f"architecture {made.arch}, {made.kind}", *made.notes)
     return Exported(path, "gguf", made.bytes, notes=notes)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from gguf_models import build
 from safetensors.torch import load_file
 from saving.nets import Baked, mlp, outputs, resnet
 from torch import Tensor, nn
@@ -16,8 +17,10 @@ import secateur as sc
 from secateur.cli.main import call
 from secateur.core.errors import PlanError, StorageError
 from secateur.export import program
+from secateur.export.gguf import logit_gap
 from secateur.export.program import onnx_runner
 
+IDS = torch.arange(2, 14).reshape(2, 6)
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
 
 
@@ -150,6 +153,26 @@ class TestCommand:
     ) -> None:
         assert call(["export", str(tmp_path), "--out", str(tmp_path / "m.pt2")]) == 2
         assert "it is no artifact" in capsys.readouterr().err
+
+
+def test_a_folder_of_transformers(tmp_path: Path, tokenizer: Any) -> None:
+    """Read tensor by tensor for GGUF, as a model for the rest."""
+    model = build("llama")
+    model.save_pretrained(tmp_path / "stock")
+    tokenizer.save_pretrained(tmp_path / "stock")
+    folder = sc.save(model, tmp_path / "own", tokenizer=tokenizer)
+    one = sc.export(tmp_path / "stock", tmp_path / "a.gguf")
+    two = sc.export(folder, tmp_path / "b.gguf")
+    assert one.bytes == two.bytes
+    assert logit_gap(one.path, model, IDS) == logit_gap(two.path, model, IDS) < 1e-4
+    plain = sc.export(tmp_path / "stock", tmp_path / "a.safetensors")
+    assert load_file(plain.path).keys() == model.state_dict().keys()
+    (tmp_path / "stock" / "model.safetensors").write_bytes(b"none")
+    with pytest.raises(StorageError, match=r"the model in .* cannot be read"):
+        sc.export(tmp_path / "stock", tmp_path / "b.safetensors")
+    (tmp_path / "stock" / "config.json").write_text("{")
+    with pytest.raises(StorageError, match=r"the configuration in .* cannot be read"):
+        sc.export(tmp_path / "stock", tmp_path / "b.safetensors")
 
 
 def test_the_program_runs_where_secateur_is_not(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from ..core.errors import PlanError
+from ..core.errors import PlanError, StorageError
+from .manifest import NAME as MANIFEST
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
@@ -58,3 +59,33 @@ def hub_name(model: nn.Module) -> str:
     return (
         name if name.count("/") == 1 and not os.path.exists(name) and name[0] not in "./~" else ""
     )
+
+
+def is_stock_folder(folder: Path) -> bool:
+    """Whether a folder is a model as transformers saves it, and no artifact."""
+    return (folder / "config.json").is_file() and not (folder / MANIFEST).exists()
+
+
+def stock_config(folder: Path) -> Any:
+    """The configuration in a folder of transformers; code that it names is not run."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(f"the configuration in '{folder}' cannot be read: {error}") from error
+
+
+def stock_model(folder: Path) -> nn.Module:
+    """The model in a folder of transformers, of the class that its configuration names."""
+    import transformers
+
+    named = getattr(stock_config(folder), "architectures", None) or ["nothing"]
+    kind = getattr(transformers, named[0], None)
+    if not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedModel):
+        raise StorageError(f"'{folder}' is of '{named[0]}', which transformers does not define")
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        first = next(iter(str(error).splitlines()), "")
+        raise StorageError(f"the model in '{folder}' cannot be read: {first}") from error

@@ -43,6 +43,8 @@ def _folder(folder: Path) -> Weights:
     place: dict[str, Path] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(folder.glob("*.safetensors")):
+        if path.name == "masks.safetensors":
+            continue  # an artifact's masks go by the names of the weights
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 (the file is no mapping)
                 place[name], shapes[name] = path, tuple(file.get_slice(name).get_shape())
