@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("selection", "masks")
+NAMES = ("selection", "masks", "tracing")
 
 
 def main() -> None:

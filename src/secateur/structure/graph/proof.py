@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
@@ -21,7 +23,7 @@ from secateur.structure.graph.capture import as_traced
 from secateur.structure.graph.edit import argument, rebuild, sliced
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.op import base_name
-from secateur.structure.graph.positions import Kept, kept_positions
+from secateur.structure.graph.positions import Kept, kept_positions, kept_size
 from secateur.structure.graph.terms import size
 
 
@@ -109,7 +111,7 @@ def _random_like(
     if not tensor.is_floating_point():
         return tensor
     data = tensor.detach().double() if double else tensor.detach().clone()
-    noise = torch.rand(data.shape, generator=generator, dtype=torch.float64).to(data) - 0.5
+    noise = torch.rand(data.shape, generator=generator).to(data).sub_(0.5)
     if variance:
         data = 1.0 + noise
     elif isinstance(tensor, nn.Parameter) and data.dim() > 1:
@@ -127,15 +129,17 @@ def masked(found: Inference, kept: Kept, tensors: Mapping[str, Tensor]) -> dict[
     for name, tensor in tensors.items():
         out[name] = tensor
         if isinstance(tensor, nn.Parameter) or name in means:
-            data = tensor.detach().clone()
             for dim, term in enumerate(found.terms[name]):
-                if (name, dim) not in directions:
-                    stay = torch.zeros(size(term), dtype=torch.bool)
-                    stay[torch.from_numpy(kept_positions(term, kept))] = True
-                    shape = [-1 if d == dim else 1 for d in range(data.dim())]
-                    data *= stay.to(data.device).view(shape)
-            out[name] = data
+                if (name, dim) not in directions and kept_size(term, kept) != size(term):
+                    out[name] = _zeroed(out[name].detach(), dim, kept_positions(term, kept))
     return out
+
+
+def _zeroed(data: Tensor, dim: int, positions: NDArray[np.int64]) -> Tensor:
+    """All but the given positions of a dimension multiplied by zero."""
+    stay = torch.zeros(data.shape[dim], dtype=data.dtype)
+    stay[torch.from_numpy(positions)] = 1
+    return data * stay.to(data.device).view([-1 if d == dim else 1 for d in range(data.dim())])
 
 
 def norm_directions(found: Inference) -> set[tuple[str, int]]:
