@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"load of the machine {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
     print("\n".join(by_layers(options.width)), f"(limit {RATIO_LIMIT} times)")
     for name, model in networks().items():
-        (_, level), wall, processor = timed(lambda m=model.eval(): halved(m))
+        (_, level), wall, processor = timed(lambda m=model: halved(m))
         print(
             f"{name}: traced and halved (level {level}) in {wall:.1f} s "
             f"({processor:.1f} s of processor; limit {SECONDS_LIMIT:g} s)"

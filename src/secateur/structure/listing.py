@@ -70,7 +70,8 @@ def _table(axes: tuple[Axis, ...], everything: bool) -> Iterator[str]:
 
 def _row(axis: Axis) -> tuple[str, ...]:
     removal = "exact" if axis.exact else f"not exact: {axis.why}"
-    off = "" if axis.default else f"; off: {axis.note}"
+    off = f"; {axis.note}" if axis.exact and axis.note else ""
+    off = off if axis.default else f"; off: {axis.note}"
     counts = (axis.units, len(axis.members), axis.parameters, axis.macs)
     return (
         axis.name, axis.kind, *(f"{n:,}" for n in counts), "on" if axis.default else "off",

@@ -232,3 +232,4 @@ def test_time_is_bounded() -> None:
     with pytest.raises(OutOfTime, match=r"longer than 0.5 seconds. Remedy"):
         sc.trace(nn.Sequential(Block(), Endless()), X, seconds=0.5)
     assert time.monotonic() - begin < 10
+    assert torch.is_grad_enabled()

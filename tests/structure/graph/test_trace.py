@@ -43,6 +43,7 @@ def test_llama_heads_take_their_key_value_head_along() -> None:
     heads = next(a for a in traced.axes if a.kind == "heads")
     tensors = {m.tensor.split(".")[-2]: (m.dim, m.places[0].width) for m in heads.members}
     assert tensors == {"q_proj": (0, 16), "k_proj": (0, 8), "v_proj": (0, 8), "o_proj": (1, 16)}
+    assert heads.note == "a key-value head with its 2 query heads"
     assert heads.parameters == 32 * (16 + 8 + 8 + 16)
     assert heads.exact
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from secateur.structure.graph.deadline import Deadline
 from secateur.structure.graph.errors import TraceError
 from secateur.structure.graph.example import check, described
-from secateur.structure.graph.export import EXPORT_FAILURES, as_traced, export, runs, said
+from secateur.structure.graph.export import EXPORT_FAILURES, as_traced, export, said
 from secateur.structure.graph.inline import normalise
 from secateur.structure.graph.outputs import Outputs, outputs_of
 from secateur.structure.graph.parts import Parts, cover, within
@@ -93,6 +94,7 @@ def capture(
     check(model, args, kwargs)
     parts: Parts | None = None
     with as_traced(model), Deadline(seconds) as clock:
+        _run(model, args, kwargs)
         try:
             program, free = export(model, args, kwargs, dynamic)
         except EXPORT_FAILURES as error:
@@ -112,6 +114,23 @@ def _read(module: nn.Module, node: fx.Node) -> Any:
     return attrgetter(str(node.target))(module)
 
 
+def _run(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """A plain run first: what is traced on tensors without data may not run with data.
+
+    On the meta device there is no data to run on.
+    """
+    if any(tensor.is_meta for tensor in model.parameters()):
+        return
+    try:
+        with torch.no_grad():
+            model(*args, **kwargs)
+    except EXPORT_FAILURES as error:
+        raise TraceError(
+            f"the model does not run on the example ({described(args, kwargs)}): {said(error)}. "
+            "Remedy: give it the inputs that model(...) takes"
+        ) from error
+
+
 def _in_parts(
     model: nn.Module,
     args: tuple[Any, ...],
@@ -119,11 +138,6 @@ def _in_parts(
     error: Exception,
     clock: Deadline,
 ) -> Parts:
-    if (own := runs(model, args, kwargs)) is not None:
-        raise TraceError(
-            f"the model does not run on the example ({described(args, kwargs)}): {said(own)}. "
-            "Remedy: give it the inputs that model(...) takes"
-        ) from own
     parts = cover(model, args, kwargs, error, clock)
     if not parts.parts:
         raise TraceError(

@@ -29,7 +29,8 @@ def check(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
 
 def _check_devices(model: nn.Module, inputs: list[Tensor]) -> None:
     places = {
-        str(t.device): name for name, t in [*model.named_buffers(), *model.named_parameters()]
+        str(t.device): name
+        for name, t in reversed([*model.named_parameters(), *model.named_buffers()])
     }
     if len(places) > 1:
         where = ", ".join(f"{device} ('{name}')" for device, name in sorted(places.items()))

@@ -8,7 +8,7 @@ import linecache
 import logging
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -143,13 +143,3 @@ def _configs(model: nn.Module) -> list[Any]:
     return list(
         {id(c): c for c in [*found, *nested] if c is not None and hasattr(c, "use_cache")}.values()
     )
-
-
-def runs(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exception | None:
-    """What a plain run on the example raises, if anything."""
-    try:
-        with torch.no_grad():
-            model(*args, **kwargs)
-    except EXPORT_FAILURES as error:
-        return error
-    return None

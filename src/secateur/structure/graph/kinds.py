@@ -173,7 +173,15 @@ def describe(
     if kind in OFF:
         return name, kind, False, OFF[kind]
     note = f"not exact ({inexact[0]}) unless norms keep the old count" if inexact else ""
-    return name, kind, True, note
+    return name, kind, True, note or _grouping(var, kind, facts)
+
+
+def _grouping(var: Var, kind: str, facts: Facts) -> str:
+    """How query heads share key and value heads, where they do."""
+    if kind == "query heads":
+        return f"one of the {var.size} query heads of every key-value head"
+    shared = [q.size for q in facts.repeated if var in facts.inside[q]] if kind == "heads" else []
+    return f"a key-value head with its {shared[0]} query heads" if shared else ""
 
 
 def kind_of(var: Var, facts: Facts) -> str:
