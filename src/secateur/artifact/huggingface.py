@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
 
 from ..core.errors import PlanError, StorageError
@@ -86,6 +87,6 @@ def stock_model(folder: Path) -> nn.Module:
         raise StorageError(f"'{folder}' is of '{named[0]}', which transformers does not define")
     try:
         return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = next(iter(str(error).splitlines()), "")
         raise StorageError(f"the model in '{folder}' cannot be read: {first}") from error
