@@ -23,7 +23,7 @@ from secateur.core.time import Time
 from secateur.core.types import Member, Target, element_masks, keep_all
 
 AXIS_PACKAGES = (
-    "structure", "criteria", "scope", "allocation", "schedule", "solve", "pressure", "recover",
+    "structure", "basis", "criteria", "scope", "allocation", "schedule", "solve", "pressure", "recover",
     "materialise",
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ import secateur
 ROOT = Path(secateur.__file__).parent
 
 AXES = {
-    "structure", "criteria", "scope", "allocation", "schedule", "pressure", "solve", "recover",
+    "structure", "basis", "criteria", "scope", "allocation", "schedule", "pressure", "solve", "recover",
     "materialise",
 }  # fmt: skip
 LEAVES = {"artifact", "data", "dynamic", "export", "measure", "models", "text"}

@@ -41,6 +41,23 @@ class Mix(nn.Module):
         ]
 
 
+class Stream(nn.Module):
+    """Two sublayers, each beside a linear shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.a_shortcut = nn.Linear(8, 8), nn.Linear(8, 8, bias=False)
+        self.b, self.b_shortcut = nn.Linear(8, 8), nn.Linear(8, 8, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.a(x).tanh() + self.a_shortcut(x)
+        return self.b(x).tanh() + self.b_shortcut(x)
+
+
+OWN: dict[str, type[nn.Module]] = {"experts": Mix, "rotated-residual": Stream}
+"""What a structure needs that convolutions and linear layers do not have."""
+
+
 def network(cls: type[Structure] | None = None) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(4, 8, 3, padding=1),
@@ -51,7 +68,7 @@ def network(cls: type[Structure] | None = None) -> nn.Module:
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(16, 8),
-        Mix() if cls is not None and cls.name == "experts" else nn.ReLU(),
+        OWN.get(cls.name if cls is not None else "", nn.ReLU)(),
         nn.Linear(8, 4),
     )
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from secateur.core.errors import PlanError
+from secateur.core.stack import repeated_blocks
 from secateur.structure import Protected, Rows
-from secateur.structure.repeated import repeated_blocks
 
 
 class Block(nn.Module):

@@ -7,7 +7,7 @@ never another axis and never the engine.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Literal, Protocol
 
 import torch
@@ -62,6 +62,20 @@ class Structure(Component, ABC):
     @abstractmethod
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """The targets of `model`; never empty: a model without any is an error that says why."""
+
+
+Observe = Callable[[Iterable[str], Iterable[str]], Mapping[str, Mapping[str, Tensor]]]
+"""(statistics, weights) -> {statistic: {weight: value}}, collected on the run's data."""
+
+
+class Basis(Component, ABC):
+    """In what BASIS: rewrites the network before anything is pruned; it computes what it did."""
+
+    registry: ClassVar[Registry] = Registry("basis")
+
+    @abstractmethod
+    def rewrite(self, model: nn.Module, observe: Observe | None) -> None:
+        """Change the network in place; without `observe` its shapes alone (to plan, to load)."""
 
 
 class Criterion(Component, ABC):
@@ -251,5 +265,5 @@ class Materialiser(Component, ABC):
 
 
 AXES: tuple[type[Component], ...] = (
-    Structure, Criterion, Scope, Allocator, Schedule, Solver, Pressure, Recovery, Materialiser,
+    Structure, Basis, Criterion, Scope, Allocator, Schedule, Solver, Pressure, Recovery, Materialiser,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from .axes import (
     Allocator,
+    Basis,
     Criterion,
     Materialiser,
     Pressure,
@@ -34,6 +35,7 @@ class Recipe(Component):
     With `revive` removed units compete again in every round and come back with the weights of
     step 0 (before training; sparse training grows instead). With `connected` a layer that a
     selection would cut off keeps its strongest path, at the cost of the weakest weights elsewhere.
+    A `basis` rewrites the network before its structures are looked for.
     With `walk="blocks"` the repeated blocks of the model are pruned one after the other, each on
     what the pruned ones before it give.
 
@@ -51,6 +53,7 @@ class Recipe(Component):
     scope: Scope
     allocator: Allocator
     schedule: Schedule
+    basis: Basis | None = None
     start: Criterion | None = None
     grow: Criterion | None = None
     solver: Solver | None = None

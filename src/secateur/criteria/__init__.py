@@ -12,6 +12,7 @@ from .fpgm import Fpgm
 from .gradient import Gradient
 from .grasp import Grasp
 from .hrank import HRank
+from .input_energy import InputEnergy
 from .lamp import Lamp
 from .layer_scale import LayerScale
 from .loss_difference import LossDifference
@@ -44,6 +45,7 @@ __all__ = [
     "Gradient",
     "Grasp",
     "HRank",
+    "InputEnergy",
     "Lamp",
     "LayerScale",
     "LossDifference",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,9 @@ class Plan:
 
 def make_plan(model: nn.Module, recipe: Recipe, example: Any = None) -> Plan:
     """The plan of `recipe` on `model`; raises what the run would raise before it begins."""
+    if recipe.basis is not None:
+        model = copy.deepcopy(model)
+        recipe.basis.rewrite(model, None)
     targets = recipe.structure.targets(model, example)
     touched = {member.param for target in targets for member in target.members}
     weights = {n: p for n, p in model.named_parameters() if p.dim() >= 2}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..core.recipe import Recipe
 from ..core.types import Masks, Target, element_masks, keep_all
 from ..materialise import HardMasks
+from . import collect
 from .program import build
 from .store import MemoryStore, Store
 from .train import Trainer, Training
@@ -114,6 +115,8 @@ class Run:
         self.shared = shared
         self.tell: Progress = progress or (lambda event: None)
         self.ops = build(recipe, *setting.lengths(), setting.trained)
+        if recipe.basis is not None:
+            recipe.basis.rewrite(model, self._observe)
         self.targets: tuple[Target, ...] = recipe.structure.targets(model, setting.example)
         if recipe.solver is not None and recipe.solver.prepare(model, self.targets):
             self.targets = recipe.structure.targets(model, setting.example)  # with what was added
@@ -127,6 +130,13 @@ class Run:
         """Layers that the newest masks cut off."""
         self.place = Place()
         self._started = time.monotonic()
+
+    def _observe(self, names: Iterable[str], params: Iterable[str]) -> Mapping[str, Any]:
+        """Statistics of the network as it stands, on the run's data."""
+        setting = self.setting
+        return collect.collect(
+            self.model, names, params, setting.scoring, setting.loss, seed=setting.seed
+        )
 
     @cached_property
     def _shapes(self) -> Mapping[str, torch.Size]:

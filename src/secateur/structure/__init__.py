@@ -4,7 +4,8 @@ from .blocks import Blocks
 from .coupled import Coupled
 from .experts import Experts
 from .protected import Protected
+from .rotated_residual import RotatedResidual
 from .rows import Rows
 from .weights import Weights
 
-__all__ = ["Blocks", "Coupled", "Experts", "Protected", "Rows", "Weights"]
+__all__ = ["Blocks", "Coupled", "Experts", "Protected", "RotatedResidual", "Rows", "Weights"]

@@ -8,9 +8,9 @@ from torch import nn
 from ..core.axes import Structure
 from ..core.component import register
 from ..core.errors import PlanError
+from ..core.stack import repeated_blocks
 from ..core.types import Target
 from .coupled import Coupled
-from .repeated import repeated_blocks
 
 
 @register("protected")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...core.errors import DataError, PlanError
-from ...structure.repeated import repeated_blocks
+from ...core.stack import repeated_blocks
 from .observing import forward, valid_of
 from .statistics import Job, Values, own_pass
 

@@ -1,0 +1,51 @@
+"""Principal axes: the residual stream before every sublayer in the basis of its own covariance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..core.axes import Basis, Observe
+from ..core.component import register
+from ..core.stack import repeated_blocks
+from .rotated import check, fold, sites, turn, wrap
+
+
+@register("principal-axes")
+class PrincipalAxes(Basis):
+    r"""x ← Qᵀ x before every sublayer, Q the eigenvectors of C = (1/n) Σ_t z_t z_tᵀ, largest first.
+
+    z_t: what the norm before the sublayer (or the head) gives for token t, [width], its scale folded
+    into the layers that read it; padding never counts. Norms by the root mean square commute with Q,
+    so layers that read take W Q, layers that write take Qᵀ W, and a linear shortcut Qᵀ Q' leads from
+    the basis of one place to that of the next: the network computes the same. An untied head is made
+    of a tied one. Without data Q is the identity, which gives the shapes alone.
+
+    Paper: Ashkboos, Croci, do Nascimento, Hoefler, Hensman 2024, arXiv 2401.15024. The official code
+    slices each block before it looks at the next, so that later axes are those of the sliced
+    network; here all are the dense network's. Layer norms, which it turns into root mean square
+    norms first, are refused.
+    """
+
+    def rewrite(self, model: nn.Module, observe: Observe | None) -> None:
+        """Fold, rotate and add shortcuts, in place."""
+        blocks = repeated_blocks(model)
+        check(model, blocks)
+        every = sites(model, blocks)
+        fold(model, every)
+        first = [f"{site.reads[0]}.weight" for site in every]
+        own = dict(model.named_parameters())
+        width = own[first[0]].shape[1]
+        wrap(model, blocks, width)
+        if observe is not None:
+            grams = observe(("input_gram",), first)["input_gram"]
+            bases = {s.norm: _axes(grams[p]) for s, p in zip(every, first, strict=True)}
+            turn(model, every, bases)
+
+
+def _axes(gram: Tensor) -> Tensor:
+    """[width, width] eigenvectors as columns, the largest eigenvalue first; signs fixed."""
+    vectors = torch.linalg.eigh(gram.double()).eigenvectors.flip(1)
+    largest = vectors.abs().argmax(0)
+    signs = vectors.gather(0, largest[None])[0].sign()
+    return vectors * torch.where(signs == 0, torch.ones_like(signs), signs)
