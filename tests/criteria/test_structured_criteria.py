@@ -22,7 +22,7 @@ from secateur.criteria import (
     ThiNet,
     UnitTaylor,
 )
-from secateur.criteria.responses import lasso, response_gram
+from secateur.criteria.responses import entries, response_gram
 from secateur.engine.collect import collect
 from secateur.engine.view import ModelView
 
@@ -231,29 +231,33 @@ def test_thinet_removes_greedily_what_the_next_layer_feels_least(setting):
     assert gone[0] == best[0]
 
 
-def test_the_lasso_agrees_with_another_implementation():
+@pytest.mark.parametrize("seed", range(6))
+def test_the_path_agrees_with_another_implementation(seed):
+    """Just below the penalty at which a unit comes in it is there, above it never."""
     linear_model = pytest.importorskip("sklearn.linear_model")
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(60, 8)) @ rng.normal(size=(8, 8))
-    y = x.sum(1)
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(60, 10)) @ rng.normal(size=(10, 10))
+    y = x @ rng.normal(size=10)
     gram, wanted = torch.tensor(x.T @ x / 60), torch.tensor(x.T @ y / 60)
-    for penalty in (0.1, 1.0, 3.0):
-        other = linear_model.Lasso(penalty, fit_intercept=False, tol=1e-12, max_iter=100_000)
-        expected = torch.tensor(other.fit(x, y).coef_)
-        assert torch.allclose(
-            lasso(gram, wanted, penalty, torch.zeros(8).double()), expected, atol=1e-5
-        )
+    found = entries(gram, wanted)
+    alphas, _, path = linear_model.lars_path(x, y, method="lasso")
+    expected = [alphas[np.flatnonzero(row)[0] - 1] for row in path]
+    assert torch.allclose(found, torch.tensor(expected), rtol=1e-6)
+
+
+def test_units_that_are_always_zero_or_copies_of_others_never_come_in():
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double()
+    x = torch.cat([x, torch.zeros(50, 1), x[:, :1]], 1)  # unit 3 is silent, unit 4 copies unit 0
+    found = entries(x.T @ x / 50, x.T @ x.sum(1) / 50)
+    assert found[3] == 0
+    assert bool((found[:3] > 0).all())
+    assert bool(torch.isfinite(found).all())
 
 
 def test_channel_lasso_ranks_by_the_penalty_at_which_a_channel_comes_in(setting):
     net, data = setting
     z, rows = responses(net, data)
     gram = z @ z.T / rows
-    found = score(ChannelLasso(steps=300), net, data)
-    assert found[gram.sum(1).abs().argmax()] == found.max() == pytest.approx(1, abs=1e-6)
-    top = float(gram.sum(1).abs().max())
-    for u, at in enumerate(found.tolist()):
-        after = lasso(gram, gram.sum(1), top * at / 1.05, torch.zeros(UNITS).double())
-        before = lasso(gram, gram.sum(1), top * at * 1.07, torch.zeros(UNITS).double())
-        assert after[u] != 0
-        assert before[u] == 0
+    found = score(ChannelLasso(), net, data)
+    assert torch.allclose(found, entries(gram, gram.sum(1)) / gram.sum(1).abs().max())
+    assert found[gram.sum(1).abs().argmax()] == found.max() == pytest.approx(1)

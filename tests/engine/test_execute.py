@@ -60,7 +60,15 @@ def prune(method: str, **options: Any) -> sc.Result:
     )
 
 
-OF_TRANSFORMERS = {"flap", "llm-pruner", "reap", "shortgpt", "shortened-llama", "slicegpt"}
+OF_TRANSFORMERS = {
+    "flap",
+    "head-pruning",
+    "llm-pruner",
+    "reap",
+    "shortgpt",
+    "shortened-llama",
+    "slicegpt",
+}
 """Methods that need blocks, heads or experts: tests/methods runs them on language models."""
 
 

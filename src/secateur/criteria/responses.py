@@ -34,18 +34,47 @@ def response_gram(view: View, target: Target) -> Tensor:
     return total
 
 
-def lasso(gram: Tensor, wanted: Tensor, penalty: float, start: Tensor) -> Tensor:
-    """argmin ½ βᵀGβ − bᵀβ + λ‖β‖₁ by coordinate descent from `start`, to 1e-9 of the largest step."""
-    beta, rest, diagonal = start.clone(), wanted - gram @ start, gram.diagonal()
-    for _ in range(10_000):
-        largest = 0.0
-        for u in (diagonal > 0).nonzero()[:, 0].tolist():
-            old, pull = float(beta[u]), float(rest[u] + diagonal[u] * beta[u])
-            new = max(abs(pull) - penalty, 0.0) / float(diagonal[u]) * (1 if pull > 0 else -1)
-            if new != old:
-                beta[u] = new
-                rest -= gram[:, u] * (new - old)
-                largest = max(largest, abs(new - old))
-        if largest <= 1e-9 * max(float(beta.abs().max()), 1e-9):
+def entries(gram: Tensor, wanted: Tensor) -> Tensor:
+    r"""[units] the largest λ at which β_u ≠ 0, β(λ) = argmin ½ βᵀGβ − bᵀβ + λ‖β‖₁; 0 for never.
+
+    The path is followed exactly, from one penalty at which a unit comes in or drops out to the next:
+    between two of them β is linear in λ (least-angle regression with drops).
+    """
+    size = gram.diagonal().mean()
+    gram = gram + 1e-12 * size * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    found, beta = torch.zeros_like(wanted), torch.zeros_like(wanted)
+    active = torch.zeros_like(wanted, dtype=torch.bool)
+    penalty = float(wanted.abs().max())
+    turned: int | None = int(wanted.abs().argmax())
+    for _ in range(8 * len(wanted)):
+        if turned is not None:
+            active[turned] = ~active[turned]
+            if active[turned] and not float(found[turned]):
+                found[turned] = penalty
+        if penalty <= 1e-12 * float(wanted.abs().max()) or not bool(active.any()):
             break
-    return beta
+        step, turned, direction = _next(gram, wanted - gram @ beta, beta, active, penalty, turned)
+        beta[active] += step * direction
+        penalty -= step
+        if turned is not None and active[turned]:
+            beta[turned] = 0.0
+    return found
+
+
+def _next(
+    gram: Tensor, rest: Tensor, beta: Tensor, active: Tensor, penalty: float, turned: int | None
+) -> tuple[float, int | None, Tensor]:
+    """How far λ falls until a unit turns, which one (None: at λ = 0), and how fast β_active moves."""
+    direction = torch.linalg.solve(gram[active][:, active], rest[active].sign())
+    slope = gram[:, active] @ direction  # how fast each correlation falls
+    far = torch.full_like(rest, torch.inf)
+    joins = torch.stack([(penalty - rest) / (1 - slope), (penalty + rest) / (1 + slope)])
+    joins = joins.masked_fill(~(joins > 1e-12 * penalty), torch.inf).amin(0)
+    leaves = far.clone()
+    leaves[active] = -beta[active] / direction
+    leaves.masked_fill_(~(leaves > 0), torch.inf)
+    events = torch.where(active, leaves, joins)
+    if turned is not None and not active[turned]:
+        events[turned] = torch.inf  # what has just dropped out does not come in again at once
+    step, unit = (float(events.min()), int(events.argmin()))
+    return (step, unit, direction) if step < penalty else (penalty, None, direction)

@@ -3,6 +3,9 @@
 from . import (
     at_init,
     basic,
+    channels,
+    filters,
+    heads,
     llm_structured,
     llm_weights,
     smart_farm,
@@ -14,6 +17,9 @@ from . import (
 __all__ = [
     "at_init",
     "basic",
+    "channels",
+    "filters",
+    "heads",
     "llm_structured",
     "llm_weights",
     "smart_farm",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..allocation import Bounded, ModelWide, Uniform
-from ..core.axes import Allocator, Criterion
+from ..core.axes import Allocator, Criterion, Solver
 from ..core.cards import method
 from ..core.recipe import Recipe
 from ..criteria import FirstMember, Magnitude, Relative
@@ -20,15 +20,23 @@ def coupled(
     kinds: tuple[str, ...],
     fine_tune: str | None,
     lr_scale: float,
+    relative: bool = True,
+    solver: Solver | None = None,
 ) -> Recipe:
-    """Prune units of coupled structures once; one unit of each stays whatever its score."""
+    """Prune units of coupled structures once; one unit of each stays whatever its score.
+
+    Args:
+        across: one ranking for all structures, else each keeps the same share.
+        relative: divide scores by their structure's mean before they are ranked `across`.
+    """
     inner: Allocator = ModelWide(floor=1) if across else Bounded(inner=Uniform(), floor=1)
     return Recipe(
         structure=Coupled(kinds=kinds),
-        criterion=Relative(inner=criterion) if across else criterion,
+        criterion=Relative(inner=criterion) if across and relative else criterion,
         scope=Tensorwise(),
         allocator=inner,
         schedule=OneShot(density=density),
+        solver=solver,
         recovery=fine_tuning(fine_tune, lr_scale),
     )
 
