@@ -15,6 +15,7 @@ from .artifact.source import before_pruning
 from .batches import as_batches, cross_entropy
 from .core.cards import METHODS, Method
 from .core.cards import recipe as _recipe
+from .core.edits import Edits
 from .core.errors import PlanError
 from .core.origin import set_origin
 from .core.recipe import Recipe
@@ -136,6 +137,9 @@ def prune(
     record = {"recipe": chosen.to_dict(), "digest": chosen.digest, "seed": seed}
     record |= {"points": outcome.points, "seconds": outcome.seconds}
     record["recovery"] = _recovered(outcome.points, outcome.trained)
+    if chosen.basis is not None:
+        rewritten = Edits(basis=chosen.basis.to_dict())
+        origin = origin.model_copy(update={"edits": (*origin.edits, rewritten)})
     set_origin(outcome.model, origin)
     return Result(outcome.model, outcome.masks, outcome.targets, outcome.target_masks, record)
 

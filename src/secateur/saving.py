@@ -33,6 +33,8 @@ from .artifact.manifest import (
 )
 from .artifact.masks import load_masks, save_masks
 from .artifact.plain import as_plain
+from .core.axes import Basis
+from .core.component import from_dict
 from .core.edits import Edits
 from .core.errors import PlanError, SecateurError, StorageError
 from .core.origin import Architecture, Origin, constructed, set_origin
@@ -175,7 +177,7 @@ def _checked_history(model: nn.Module, origin: Origin) -> Shapes:
     trust = (origin.architecture.constructor.partition(":")[0],)
     made = build(origin.architecture, OWN, trust)
     for edits in origin.edits:
-        made = replay(made, edits)
+        made = _again(made, edits)
     more = added(made, shapes)
     add(made, more)
     wrong = misfit(made, shapes)
@@ -317,10 +319,17 @@ def _rebuilt(
     return made
 
 
+def _again(model: nn.Module, edits: Edits) -> nn.Module:
+    """One change done again, its basis first: shapes alone, the stored weights come later."""
+    if edits.basis is not None:
+        from_dict(Basis, dict(edits.basis)).rewrite(model, None)
+    return replay(model, edits)
+
+
 def _replayed(model: nn.Module, edits: Edits) -> nn.Module:
     """`replay`; what goes wrong while a network is traced again is the artifact's fault."""
     try:
-        return replay(model, edits)
+        return _again(model, edits)
     except EXPORT_FAILURES as error:
         reason = next(iter(str(error).splitlines()), "")
         raise StorageError(f"what was removed cannot be removed again: {reason:.200}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,3 +163,10 @@ def test_stories_sliced() -> None:
     sliced = sc.prune(stories.stories(), "slicegpt", density=0.9, **options)
     small = sc.shrink(sliced, stories.example()).model
     assert dense < stories.perplexity(small) < 2 * dense
+
+
+def test_a_sliced_network_is_saved_and_loaded(tmp_path: Path) -> None:
+    small = sc.shrink(pruned(build("tied"), 0.75), tokens(2)).model
+    again = sc.load(sc.save(small, tmp_path / "net"))
+    assert torch.equal(logits(again), logits(small))
+    assert again.model.layers[0].attention_shortcut.weight.shape == (12, 12)

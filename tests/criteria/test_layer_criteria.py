@@ -91,15 +91,19 @@ def test_block_influence_leaves_padding_out():
     mask[0, 3:] = mask[2, 0] = 0
     spoilt = torch.where(mask.bool()[..., None], x, 1e3)
     batches = [{"input_ids": spoilt, "attention_mask": mask}]
-    names = [n for n, _ in model.named_parameters() if ".blocks.2." in n]
-    found = collect(model, ["block_influence"], names, batches)["block_influence"][names[0]]
+    name = next(n for n, _ in model.named_parameters() if ".blocks.2." in n)
+    whole = Layout((1, *model.get_parameter(name).shape), (0, 1, 2), 1)
+    layer = Target("third", "layers", (1,), (Member(name, whole),), layer="inner.blocks.2")
+    found = collect(model, ["block_influence"], [layer], batches)["block_influence"]["third"]
     with torch.no_grad():
         flow = states(model.inner, x[mask.bool()])
     cosine = F.cosine_similarity(flow[2].double(), flow[3].double(), dim=-1).mean()
     assert float(found) == pytest.approx(1 - float(cosine), rel=1e-6)
     batches[0]["attention_mask"] = mask * 0
     with pytest.raises(DataError, match="saw no token"):
-        collect(model, ["block_influence"], names, batches)
+        collect(model, ["block_influence"], [layer], batches)
+    with pytest.raises(PlanError, match="use structure 'layers'"):
+        collect(model, ["block_influence"], [name], batches)
 
 
 @torch.no_grad()

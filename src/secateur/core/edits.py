@@ -89,15 +89,17 @@ class Retrace(Plain):
 
 
 class Edits(Plain):
-    """One removal: what stays of every tensor, and what the modules around them say since.
+    """One change: what stays of every tensor, and what the modules around them say since.
 
     Attributes:
+        basis: what rewrote the network before anything was taken out, by name with its options.
         tensors: parameter or buffer -> dimension -> what stays of it; whole dimensions are left out.
         attributes: changed attributes, those of standard layers left out (their tensors say them).
         layers: modules of a list that are gone, by path.
         retrace: how to do it again where tensors and attributes are not enough.
     """
 
+    basis: Mapping[str, JsonValue] | None = None
     tensors: Mapping[str, Mapping[int, Kept]] = {}
     attributes: tuple[Change, ...] = ()
     layers: tuple[str, ...] = ()

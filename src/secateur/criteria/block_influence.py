@@ -26,4 +26,4 @@ class BlockInfluence(Criterion):
 
     def score(self, view: View, target: Target) -> Tensor:
         """[target.shape] the influence of the layer the target is."""
-        return view.stat("block_influence", target.members[0].param).expand(target.shape)
+        return view.stat("block_influence", target.name)

@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from ...core.errors import DataError, PlanError
-from ...core.stack import repeated_blocks
 from .observing import forward, valid_of
 from .statistics import Job, Values, own_pass
 
 
 @own_pass("block_influence")
 def block_influence(job: Job, option: float | None) -> Values:
-    r"""BI_l = 1 − (1/n) Σ_r cos(x_r, y_r) of each repeated block l, under the names of its parameters.
+    r"""BI_l = 1 − (1/n) Σ_r cos(x_r, y_r) of each layer l, keyed by the names of the targets.
 
-    x, y: what enters and leaves the block, [tokens, width]; padding is left out. A row of zeros has
+    x, y: what enters and leaves the layer, [tokens, width]; padding is left out. A row of zeros has
     no direction and counts as a cosine of 0.
 
-    Shapes: [] float64.
+    Shapes: [target.shape] float64.
     """
-    blocks = repeated_blocks(job.model)
-    if not blocks:
-        raise PlanError("block influence needs a network of repeated blocks, such as a transformer")
+    layers = [target for target in job.targets if target.kind == "layers"]
+    if not layers:
+        raise PlanError("block influence is one of whole layers; use structure 'layers'")
     if job.batches is None:
         raise PlanError("block influence needs batches; pass data=...")
-    sums = {block: [0.0, 0] for block in blocks}  # sum of cosines, rows
+    sums = {target.name: [0.0, 0] for target in layers}  # sum of cosines, rows
     with ExitStack() as stack:
         current: list[Any] = [None]
-        for block in blocks:
-            hook = _hook(sums[block], current)
-            module = job.model.get_submodule(block)
+        for target in layers:
+            hook = _hook(sums[target.name], current)
+            module = job.model.get_submodule(target.layer)
             stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
         for current[0] in job.batches:
             forward(job.model, current[0])
     if not all(rows for _, rows in sums.values()):
         raise DataError("block influence saw no token; the data are empty or all padding")
-    return _by_parameter(job, {b: 1 - total / rows for b, (total, rows) in sums.items()})
+    device = next(job.model.parameters()).device
+    return {
+        target.name: torch.full(
+            target.shape, 1 - sums[target.name][0] / sums[target.name][1],
+            dtype=torch.float64, device=device,
+        )
+        for target in layers
+    }  # fmt: skip
 
 
 def _hook(sums: list[Any], current: list[Any]) -> Any:
@@ -56,13 +61,3 @@ def _hook(sums: list[Any], current: list[Any]) -> Any:
         sums[1] += cosines.numel()
 
     return look
-
-
-def _by_parameter(job: Job, found: Mapping[str, float]) -> Values:
-    """The value of the block that each parameter lies in."""
-    values: dict[str, Tensor] = {}
-    for name, parameter in job.params.items():
-        for block, value in found.items():
-            if name.startswith(f"{block}."):
-                values[name] = torch.tensor(value, dtype=torch.float64, device=parameter.device)
-    return values
