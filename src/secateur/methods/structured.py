@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ..allocation import Bounded, ModelWide, Uniform
+from typing import Literal
+
+from ..allocation import Bounded, Isomorphic, ModelWide, Uniform
 from ..core.axes import Allocator, Criterion, Solver
 from ..core.cards import method
 from ..core.recipe import Recipe
-from ..criteria import FirstMember, Magnitude, Relative
+from ..criteria import FirstMember, Magnitude, Relative, Taylor
 from ..schedule import OneShot
 from ..scope import Tensorwise
 from ..structure import Coupled
@@ -93,3 +95,30 @@ def group_norm(
     a group, the same order within a group, and gives attention heads the sum of their channels.
     """
     return coupled(Magnitude(p=2.0), density, across, kinds, fine_tune, lr_scale)
+
+
+@method(
+    "isomorphic",
+    family="structured",
+    paper="Isomorphic Pruning for Vision Models",
+    authors="Fang et al.",
+    year=2024,
+    arxiv="2407.04616",
+)
+def isomorphic(
+    density: float = 0.7,
+    by: Literal["taylor", "magnitude"] = "taylor",
+    kinds: tuple[str, ...] = (),
+    fine_tune: str | None = None,
+    lr_scale: float = 0.1,
+) -> Recipe:
+    """Take out the least of every make of structure: channels against channels, heads against heads.
+
+    s_u = Σ |w g| over everything that goes with unit u (`taylor`), or Σ w² (`magnitude`), compared as
+    they are among structures of one kind that run through the same sequence of tensors; every such
+    class keeps the same share, and one unit of each structure stays. The paper compares whole graphs
+    of operators.
+    """
+    criterion = Taylor(order="absolute") if by == "taylor" else Magnitude(p=2.0)
+    recipe = coupled(criterion, density, True, kinds, fine_tune, lr_scale, relative=False)
+    return Recipe(**{**dict(recipe), "allocator": Isomorphic(floor=1)})
