@@ -5,8 +5,9 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 STAMP := $(VENV)/.installed
 RUNS := $(VENV)/.installed-runs
+STUDY := $(VENV)/.installed-study
 
-.PHONY: help system llama-cpp install test lint types bench demo demo-cifar docs clean
+.PHONY: help system llama-cpp install test lint types bench demo demo-cifar demo-llm docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -19,8 +20,12 @@ $(RUNS): pyproject.toml constraints.txt
 	$(PIP) --editable '.[image,report]'
 	touch $(RUNS)
 
+$(STUDY): $(RUNS)
+	$(PIP) --editable '.[image,report,llm,search]'
+	touch $(STUDY)
+
 $(STAMP): $(RUNS)
-	$(PIP) --editable '.[image,report,llm,export,dev]'
+	$(PIP) --editable '.[image,report,llm,search,export,dev]'
 	touch $(STAMP)
 
 system:  ## Debian packages for the browser test and for PDF reports (as root)
@@ -50,6 +55,9 @@ demo: $(RUNS)  ## the main job on embedded data, in minutes (one thread: its ten
 
 demo-cifar: $(RUNS)  ## prune the trained ResNet-20 on real CIFAR-10
 	$(PY) -m secateur run experiments/demo-cifar.yaml --out runs/demo-cifar --report
+
+demo-llm: $(STUDY)  ## train a small language model on greenhouse questions and prune it, in minutes
+	$(PY) -m secateur run experiments/demo-llm.yaml --out runs/demo-llm --report
 
 docs: $(STAMP)  ## regenerate docs/methods.md and the README table from the cards
 	$(PY) tools/docs.py

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from secateur.core.errors import DataError
 from secateur.text.memory import memory, weight_bytes
-from secateur.text.response import _summary, bootstrap, response_time
+from secateur.text.response import _summary, bootstrap, paired_time, response_time
 
 MIB = 2**20
 
@@ -48,6 +50,21 @@ def test_each_answer_is_a_sample_of_the_tokens_asked_for(tiny, tokenizer, stop_a
     tiny.generation_config.eos_token_id = stored
     assert (found.samples, found.new_tokens) == (4, 5)
     assert 0 < found.first_token.low <= found.first_token.mean <= found.answer.mean
+
+
+def test_models_take_turns_and_the_ratio_is_of_their_sums(tiny, tokenizer, monkeypatch):
+    other, calls = copy.deepcopy(tiny), []
+
+    def times(model, ids, config):
+        calls.append("other" if model is other else "tiny")
+        return [0.5, 1.0 if model is other else 4.0]
+
+    monkeypatch.setattr("secateur.text.response._times", times)
+    found = paired_time(other, tiny, tokenizer, ["ab", "c"], max_new_tokens=2, repeats=2)
+    assert calls[2:] == ["tiny", "other", "other", "tiny", "tiny", "other", "other", "tiny"]
+    assert (found.ratio.mean, found.ratio.low, found.ratio.high) == (0.25, 0.25, 0.25)
+    assert found.model.answer.mean == 1.0
+    assert found.reference.samples == 4
 
 
 def test_an_answer_of_one_token_has_no_rate():

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ..core.errors import PlanError, unknown
+from ..experiments.language.results import is_language_study
 from ..experiments.results import Point, Results, RunResult, load_results
+from . import language_study
 
 Root = Annotated[Path, typer.Argument(help="results folder")]
 RunName = Annotated[str, typer.Argument(help="digest or digest/seed, as `secateur list` shows it")]
@@ -27,6 +29,9 @@ def add(app: typer.Typer) -> None:
 
 def list_runs(root: Root) -> None:
     """List the finished runs, one line each."""
+    if is_language_study(root):
+        print("\n".join(language_study.list_lines(root)))
+        return
     table = Table("run", "label", "points", "sparsity", "accuracy", "seconds")
     for run in load_results(root).runs:
         last = run.points[-1]
@@ -47,6 +52,9 @@ def show(root: Root, run: RunName) -> None:
 
 def status(root: Root) -> None:
     """Say what is finished and what is left."""
+    if is_language_study(root):
+        print("\n".join(language_study.status_lines(root)))
+        return
     results = load_results(root)
     print(f"{len(results.runs)} finished, {len(results.unfinished)} left")
     for run in results.unfinished:

@@ -9,7 +9,11 @@ import typer
 from rich.console import Console
 
 from ..experiments.config import Experiment, load_experiment
+from ..experiments.language.config import is_language_file
+from ..experiments.language.results import is_language_study
+from ..experiments.language.runner import LanguageRunner
 from ..experiments.runner import Runner
+from . import language_study
 from .progress import Live
 from .words import numbers
 
@@ -42,6 +46,9 @@ def run(
     ] = 30.0,
 ) -> None:
     """Run a study; started again it goes on where it was, and finished runs are skipped."""
+    if is_language_file(experiment):
+        language_study.run(experiment, out, scale, seeds, only, device, report, lang)
+        return
     study = _narrowed(load_experiment(experiment), seeds, only)
     runner = Runner(out, study, scale=scale, device=device, checkpoint_seconds=checkpoint_seconds)
     _carry_out(runner, report, lang)
@@ -54,6 +61,9 @@ def resume(
     lang: Lang = "en",
 ) -> None:
     """Go on with the study that a results folder belongs to."""
+    if is_language_study(out):
+        language_study.carry_out(LanguageRunner.reopen(out, device=device), report, lang)
+        return
     _carry_out(Runner.reopen(out, device=device), report, lang)
 
 
@@ -66,6 +76,10 @@ def plan(
     """Show what a study would do: every run, its recipe, targets and budgets; nothing is touched."""
     from ..experiments.planning import plan_lines
 
+    if is_language_file(experiment):
+        for line in language_study.plan_lines(experiment, scale):
+            print(line)
+        return
     study = _narrowed(load_experiment(experiment), seeds, only)
     for line in plan_lines(study, scale):
         print(line)

@@ -240,6 +240,11 @@ def scaled(training: dict[str, Any], scale: float) -> dict[str, Any]:
 
 def load_experiment(path: str | Path) -> Experiment:
     """Read and check an experiment file."""
+    return experiment_of(read_definition(path), path)
+
+
+def read_definition(path: str | Path) -> dict[str, Any]:
+    """A study's file as plain data, of a schema this version knows."""
     import yaml
 
     try:
@@ -255,7 +260,14 @@ def load_experiment(path: str | Path) -> Experiment:
         raise PlanError(f"'{path}' holds no experiment; it must be a mapping with name, runs, …")
     if plain.get("schema", SCHEMA) > SCHEMA:
         raise PlanError(f"'{path}' has schema {plain['schema']}, newer than {SCHEMA}; upgrade")
-    experiment = Experiment(**plain)
+    return plain
+
+
+def experiment_of(plain: dict[str, Any], path: str | Path) -> Experiment:
+    """The experiment that a file defines."""
+    if plain.get("kind", "images") != "images":
+        raise PlanError(f"'{path}' is a study of kind '{plain['kind']}', not of images")
+    experiment = Experiment(**{k: v for k, v in plain.items() if k != "kind"})
     for entry in experiment.runs:
         for options in combinations(entry):
             entry.build(options)  # a wrong option is found before anything runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,17 @@ def held(folder: Path) -> Iterator[bool]:
         yield _take(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def awaited(folder: Path, poll: float = 0.5) -> Iterator[None]:
+    """Hold the folder's lock, as soon as every other process has let go of it."""
+    while True:
+        with held(folder) as mine:
+            if mine:
+                yield
+                return
+        time.sleep(poll)
 
 
 def _take(descriptor: int) -> bool:

@@ -40,7 +40,7 @@ def compose(study: Study, words: Words) -> Document:
         sections=sections,
         missing=tuple(_missing(present, words)),
         configs=_configs(study, words),
-        labels={key: words(key) for key in LABELS} | {"foot": _foot(words)},
+        labels={key: words(key) for key in LABELS} | {"foot": foot(words)},
     )
 
 
@@ -154,7 +154,8 @@ def _configs(study: Study, words: Words) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _foot(words: Words) -> str:
+def foot(words: Words) -> str:
+    """What stands below every report."""
     from .. import __version__
 
     return words("foot", version=__version__)

@@ -9,6 +9,8 @@ from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ..experiments.language.results import is_language_study
+from . import language
 from .blocks import Column, Table
 from .notices import notices
 from .study import open_study
@@ -28,6 +30,9 @@ def terminal_table(root: str | Path, *, lang: str = "en", experiment: str | None
         experiment: the study, where the folder holds several.
     """
     words = Words(lang)
+    if is_language_study(root):
+        rows = language.open_rows(root)
+        return Group(_rich(language.main_table(rows, words, intervals=False), set()))
     study = open_study(root, experiment)
     left_out = {words(f"column.{name}") for name in SKIPPED}
     marks = [Text(f"! {text}", style="yellow") for text in notices(study, words)]

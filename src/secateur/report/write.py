@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ..artifact.atomic import storage_error, write_bytes
 from ..core.errors import StorageError, unknown
+from ..experiments.language.results import is_language_study
+from . import language
 from .blocks import Document
 from .document import compose
 from .html import MARK, page
@@ -53,7 +55,7 @@ def write(
         if name not in FORMATS:
             raise unknown("report format", name, FORMATS)
     suffix = "" if lang == "en" else f"-{lang}"
-    document = compose(open_study(root, experiment), Words(lang))
+    document = _document(root, experiment, Words(lang))
     paths = {name: Path(out_folder) / f"report{suffix}.{name}" for name in wanted}
     for path in paths.values():
         _check_free(path, overwrite)
@@ -62,6 +64,13 @@ def write(
     for name, path in paths.items():
         write_bytes(path, contents[name])
     return paths
+
+
+def _document(root: str | Path, experiment: str | None, words: Words) -> Document:
+    """The report of whatever kind of study lies there."""
+    if is_language_study(root):
+        return language.compose(language.open_rows(root), words)
+    return compose(open_study(root, experiment), words)
 
 
 def _check_free(path: Path, overwrite: bool) -> None:

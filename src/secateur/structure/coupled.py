@@ -50,7 +50,10 @@ class Coupled(Structure):
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """One target per axis, shape (units,), in the order of the network."""
         who = f"structure '{self.name}'"
-        traced = trace_example(model, example, who, self.outputs or None)
+        return self.of(trace_example(model, example, who, self.outputs or None), model)
+
+    def of(self, traced: Trace, model: nn.Module) -> tuple[Target, ...]:
+        """The targets of a model that is traced already."""
         made = coupled_targets(traced, model, self._asked(traced.axes))
         if self.exact_only:
             self._refuse_named(made)

@@ -91,17 +91,72 @@ def response_time(
         seed: of the bootstrap. The samples are the answers (prompts × repeats).
     """
     encoded = [prompt_ids(tokenizer, prompt, chat) for prompt in prompts]
-    if not encoded or max_new_tokens < 2 or repeats < 1:
-        raise DataError(
-            f"response time needs prompts, at least 2 new tokens and 1 repeat; "
-            f"got {len(encoded)}, {max_new_tokens}, {repeats}"
-        )
+    _check_work(encoded, max_new_tokens, repeats)
     check_fits(model, encoded, max_new_tokens)
     with evaluating(model), plain_greedy(model):
         config = greedy_config(model, tokenizer, max_new_tokens, ends=stop_at_end)
         _times(model, encoded[0], config)
         runs = [_times(model, ids, config) for _ in range(repeats) for ids in encoded]
     return _summary(runs, seed)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Response times of a model and of a reference that took turns, and what the model takes of it.
+
+    `ratio` is Σ seconds of the model / Σ seconds of the reference over whole answers, with its
+    bootstrap interval over the pairs: below 1 is faster.
+    """
+
+    model: ResponseTime
+    reference: ResponseTime
+    ratio: Interval
+
+
+def paired_time(
+    model: PreTrainedModel,
+    reference: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int = 32,
+    repeats: int = 3,
+    chat: bool = False,
+    seed: int = 0,
+) -> Paired:
+    """Time both models on the same prompts in turns, so that what else the machine does hits both.
+
+    Each writes exactly `max_new_tokens`. The order changes from pair to pair.
+
+    Args:
+        max_new_tokens: at least 2. repeats: how often each prompt is answered.
+    """
+    encoded = [prompt_ids(tokenizer, prompt, chat) for prompt in prompts]
+    _check_work(encoded, max_new_tokens, repeats)
+    check_fits(model, encoded, max_new_tokens)
+    runs: tuple[list[list[float]], list[list[float]]] = ([], [])
+    with evaluating(model), evaluating(reference), plain_greedy(model), plain_greedy(reference):
+        config = greedy_config(reference, tokenizer, max_new_tokens, ends=False)
+        for one in (model, reference):
+            _times(one, encoded[0], config)
+        for number, ids in enumerate(encoded * repeats):
+            for side in (0, 1) if number % 2 else (1, 0):
+                runs[side].append(_times((model, reference)[side], ids, config))
+    ours, theirs = (np.array([run[-1] for run in side]) for side in runs)
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(0, len(ours), size=(2000, len(ours)))
+    ratios = ours[draws].sum(1) / theirs[draws].sum(1)
+    low, high = (float(q) for q in np.quantile(ratios, [0.025, 0.975]))
+    ratio = Interval(float(ours.sum() / theirs.sum()), low, high)
+    return Paired(_summary(runs[0], seed), _summary(runs[1], seed), ratio)
+
+
+def _check_work(encoded: Sequence[Sequence[int]], max_new_tokens: int, repeats: int) -> None:
+    if not encoded or max_new_tokens < 2 or repeats < 1:
+        raise DataError(
+            f"response time needs prompts, at least 2 new tokens and 1 repeat; "
+            f"got {len(encoded)}, {max_new_tokens}, {repeats}"
+        )
 
 
 def _times(model: PreTrainedModel, ids: list[int], config: Any) -> list[float]:

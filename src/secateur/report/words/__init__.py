@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ...core.errors import unknown
 from .en import ENGLISH
+from .en_language import ENGLISH_LANGUAGE
 from .ko import KOREAN
+from .ko_language import KOREAN_LANGUAGE
 
-LANGUAGES = {"en": ENGLISH, "ko": KOREAN}
+LANGUAGES = {"en": ENGLISH | ENGLISH_LANGUAGE, "ko": KOREAN | KOREAN_LANGUAGE}
 
 
 class Words:

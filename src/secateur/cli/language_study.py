@@ -1,0 +1,166 @@
+"""Studies of language models on the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..core.errors import PlanError
+from ..experiments.language.config import LanguageStudy, load_language_study
+from ..experiments.language.results import LanguageResults, load_language
+from ..experiments.language.runner import LanguageRunner
+from .words import numbers
+
+
+def run(
+    experiment: Path,
+    out: Path,
+    scale: float,
+    seeds: str | None,
+    only: list[str] | None,
+    device: str,
+    report: bool,
+    lang: str,
+) -> None:
+    """Run a study of a language model; started again it goes on where it was."""
+    if only:
+        raise PlanError("--only chooses methods to compare; a study of a language model has phases")
+    study = load_language_study(experiment)
+    if seeds is not None:
+        study = study.model_copy(update={"seed": _one(seeds)})
+    carry_out(LanguageRunner(out, study, scale=scale, device=device), report, lang)
+
+
+def _one(seeds: str) -> int:
+    found = numbers(seeds, "seeds")
+    if len(found) != 1:
+        raise PlanError(f"a study of a language model has one seed, not {len(found)}")
+    return found[0]
+
+
+def carry_out(runner: LanguageRunner, report: bool, lang: str) -> None:
+    """Do what is left, with progress; then the table and, if asked for, the report."""
+    with Live(runner.total) as live:
+        runner.run(live)
+    from ..report import terminal_table, write
+
+    Console().print(terminal_table(runner.root, lang=lang))
+    if report:
+        paths = write(runner.root, runner.root / "report", lang=lang, formats=("html", "md"))
+        print(f"report: {paths['html']}")
+
+
+def plan_lines(experiment: Path, scale: float) -> Iterator[str]:
+    """What a study would do."""
+    study = load_language_study(experiment).scaled(scale)
+    asking = study.asking
+    yield f"study {study.name}: {study.model.source}, questions {study.data}, seed {study.seed}"
+    yield (
+        f"{asking.calibration} questions to calibrate, {asking.validation} to decide, "
+        f"{asking.test} to report"
+    )
+    for phase in study.phases:
+        base = "the best so far" if phase.base == "best" else "the study's options"
+        yield f"\nphase {phase.phase} {phase.title}: from {base}"
+        yield from (
+            f"  {line.id:<8} {_line(study, line.method, line.options)}" for line in phase.runs
+        )
+        if phase.search is not None:
+            ranges = ", ".join(f"{k} {v}" for k, v in phase.search.ranges.items())
+            yield f"  {phase.search.trials} trials over {ranges}"
+
+
+def _line(study: LanguageStudy, method: str | None, options: Mapping[str, Any]) -> str:
+    shown = ", ".join(f"{k}={v}" for k, v in options.items())
+    return f"{method or study.method}({shown})"
+
+
+def list_lines(root: Path) -> Iterator[str]:
+    """The finished lines of a study."""
+    found = load_language(root)
+    for entry in found.entries:
+        made = found.run(entry)
+        yield (
+            f"{entry.id:<8} {made['parameters']:>14,} parameters  ROUGE-L "
+            f"{made['test']['rougeL']['f1']:.4f}  BLEU {made['test']['bleu']['score']:.4f}  "
+            f"{entry.digest}/{found.study.seed}"
+        )
+
+
+def status_lines(root: Path) -> Iterator[str]:
+    """What is finished and what is left."""
+    found = load_language(root)
+    left = [*found.missing, *_trials_left(found)]
+    yield f"{len(found.entries)} finished, {len(left)} left"
+    yield from (f"  left      {name}" for name in left)
+    if left:
+        yield f"go on with: secateur resume {root}"
+
+
+def _trials_left(found: LanguageResults) -> Iterator[str]:
+    for phase in found.study.phases:
+        if phase.search is not None:
+            done = sum(e.searched and e.phase == phase.phase for e in found.entries)
+            if done < phase.search.trials:
+                yield f"{phase.search.trials - done} trials of phase {phase.phase}"
+
+
+class Live:
+    """Progress of a study: a line per finished run, a bar on a terminal.
+
+    Args:
+        total: runs and trials in all.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._console = Console(file=sys.stderr)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("runs", total=total)
+
+    def __enter__(self) -> Live:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Show one event."""
+        kind = event["kind"]
+        if kind == "training":
+            self._say(
+                f"training the small model: step {event['step']} of {event['steps']}, "
+                f"loss {event['loss']:.3f}, {event['left']:.0f} s left"
+            )
+        elif kind == "begun":
+            self._bar.update(self._task, description=event["id"])
+        elif kind == "failed":
+            self._bar.advance(self._task)
+            self._say(f" failed {event['id']}: {event['why']}")
+        else:
+            self._bar.advance(self._task)
+            self._say(
+                f"{kind:>7} {event['id']:<7} {event['parameters']:,} parameters, ROUGE-L "
+                f"{event['rouge']:.3f} on validation, {event['seconds']:.0f} s {event['note']}"
+            )
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False)
