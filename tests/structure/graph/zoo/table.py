@@ -12,6 +12,7 @@ from tests.structure.graph.zoo import hf_text, hf_vision
 from tests.structure.graph.zoo.hf_text import Example
 from tests.structure.graph.zoo.own_conv import CONV
 from tests.structure.graph.zoo.own_other import OTHER
+from tests.structure.graph.zoo.own_pitfalls import PITFALLS
 
 Builder = Callable[[], tuple[nn.Module, Example]]
 
@@ -23,7 +24,9 @@ def _own(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> tuple[nn.Mod
     return build().eval(), ((torch.randint(40, shape, generator=generator) if tokens else x,), {})
 
 
-OWN: dict[str, Builder] = {name: partial(_own, *entry) for name, entry in (CONV | OTHER).items()}
+OWN: dict[str, Builder] = {
+    name: partial(_own, *entry) for name, entry in (CONV | OTHER | PITFALLS).items()
+}
 HF: dict[str, Builder] = {
     **{name: partial(hf_text.decoder, name) for name in hf_text.DECODERS},
     **{name: partial(hf_text.seq2seq, name) for name in hf_text.SEQ2SEQ},
