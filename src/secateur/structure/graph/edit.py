@@ -106,6 +106,7 @@ def _set_size(node: fx.Node, patch: Patch, new: int, old: int) -> None:
             return
         with node.graph.inserting_before(node):
             scaled = node.graph.call_function(_times, (raw, new, old))
+        scaled.meta = {key: value for key, value in node.meta.items() if key != "val"}
         set_argument(node, patch.arg, patch.position, scaled)
     elif raw != new:
         set_argument(node, patch.arg, patch.position, new)
