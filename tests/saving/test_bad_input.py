@@ -88,6 +88,17 @@ class TestWhereItGoes:
         assert same_bits(sc.load(folder, model=mlp()), old)
 
 
+def test_the_older_one_comes_back_where_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, old, rename = sc.save(mlp(), tmp_path / "a"), mlp(), os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: rename(a, b) if ".old" in f"{a}{b}" else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sc.save(nn.Sequential(nn.Linear(2, 2)), folder, overwrite=True)
+    assert same_bits(sc.load(folder, model=mlp()), old)
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 def test_a_real_full_disk(tmp_path: Path) -> None:
     """A limit on file sizes, as a quota sets it, in a process of its own."""
     import subprocess

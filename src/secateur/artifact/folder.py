@@ -69,7 +69,7 @@ def _put(hidden: Path, final: Path) -> None:
     os.replace(final, aside)
     try:
         os.replace(hidden, final)
-    except OSError:
+    except BaseException:
         os.replace(aside, final)
         raise
     shutil.rmtree(aside)
