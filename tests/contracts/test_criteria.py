@@ -68,6 +68,7 @@ def make(seed=0, dtype=torch.float32):
     net = Net().to(dtype)
     batches = [(torch.randn(8, 3).to(dtype), torch.randint(0, 4, (8,))) for _ in range(2)]
     initial = {n: p.detach() + 0.3 * torch.randn_like(p) for n, p in net.named_parameters()}
+    nn.init.uniform_(net.norm.weight, 0.5, 1.5)  # as training leaves it
     return net, batches, initial
 
 
@@ -94,7 +95,11 @@ def rows(net):
 def hidden(net):
     """One target of whole neurons: what writes them, their norm, and what reads them."""
     written = ("a.weight", "a.bias", "norm.weight", "norm.bias")
-    members = [member(net, name, lambda shape: along(shape, 0)) for name in written]
+    roles = {"norm.weight": "scale", "norm.bias": "shift"}
+    members = [
+        Member(name, along((5, 3) if name == "a.weight" else (5,), 0), role=roles.get(name, ""))
+        for name in written
+    ]
     members.append(Member("b.weight", along((4, 5), 1), reads=1))
     return (Target("hidden", "neurons", (5,), tuple(members), layer="a"),)
 

@@ -1,6 +1,7 @@
 """Criteria of channels against their formulas, written out over a small convolutional network."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from secateur.core.layout import along
 from secateur.core.types import Member, Target
 from secateur.criteria import (
     ActivationTaylor,
+    BnSaliency,
     ChannelLasso,
     Fisher,
     Fpgm,
@@ -25,6 +27,7 @@ from secateur.criteria import (
 from secateur.criteria.responses import entries, response_gram
 from secateur.engine.collect import collect
 from secateur.engine.view import ModelView
+from secateur.structure import Coupled
 
 UNITS = 4
 
@@ -261,3 +264,27 @@ def test_channel_lasso_ranks_by_the_penalty_at_which_a_channel_comes_in(setting)
     found = score(ChannelLasso(), net, data)
     assert torch.allclose(found, entries(gram, gram.sum(1)) / gram.sum(1).abs().max())
     assert found[gram.sum(1).abs().argmax()] == found.max() == pytest.approx(1)
+
+
+def test_bn_saliency_is_the_mean_of_what_passes_the_relu():
+    scale, shift = torch.tensor([2.0, -0.5, 1e-9, 1.5]), torch.tensor([0.3, -1.0, 0.7, -6.0])
+    net = Net()
+    net.norm.weight.data, net.norm.bias.data = scale, shift
+    roles = {"norm.weight": "scale", "norm.bias": "shift"}
+    members = tuple(replace(m, role=roles.get(m.param, "")) for m in channels().members)
+    target = replace(channels(), members=members)
+    draw = torch.randn(400_000, generator=torch.Generator().manual_seed(0))
+    z = draw[:, None] * scale + shift
+    found = BnSaliency().score(ModelView(net, (target,)), target)
+    assert torch.allclose(found, z.clamp(min=0).mean(0).double(), atol=5e-3)
+    plain = BnSaliency(after="nothing").score(ModelView(net, (target,)), target)
+    assert torch.allclose(plain, z.square().mean(0).sqrt().double(), atol=1e-2)
+    with pytest.raises(PlanError, match="runs through none"):
+        BnSaliency().score(ModelView(net, (channels(),)), channels())
+
+
+def test_tracing_tells_scale_from_shift():
+    (target,) = Coupled(include=("a",)).targets(Net().eval(), torch.zeros(2, 2, 7, 7))
+    assert {m.param: m.role for m in target.members if m.role} == {
+        "norm.weight": "scale", "norm.bias": "shift",
+    }  # fmt: skip

@@ -28,11 +28,13 @@ class Member:
     Attributes:
         reads: the dimension along which a layer reads what the units put out; None where the tensor
             writes them, or where that is not known.
+        role: `scale` or `shift` of a batch norm's weight or bias; empty for everything else.
     """
 
     param: str
     layout: Layout
     reads: int | None = None
+    role: Literal["", "scale", "shift"] = ""
 
 
 @dataclass(frozen=True)

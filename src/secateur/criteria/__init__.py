@@ -2,6 +2,7 @@
 
 from .activation_taylor import ActivationTaylor
 from .block_influence import BlockInfluence
+from .bn_saliency import BnSaliency
 from .channel_lasso import ChannelLasso
 from .coupled_taylor import CoupledTaylor
 from .first_member import FirstMember
@@ -35,6 +36,7 @@ from .wanda import Wanda
 __all__ = [
     "ActivationTaylor",
     "BlockInfluence",
+    "BnSaliency",
     "ChannelLasso",
     "CoupledTaylor",
     "FirstMember",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -140,13 +140,21 @@ def _masked(
         if (part.tensor, part.dim) in norm_directions(traced.inference)
     }  # fmt: skip
     members = tuple(
-        replace(member, param=names[member.param])
+        replace(member, param=names[member.param], role=_role(model, names[member.param]))
         for member in target.members
         if member.param in names and member.param not in unmasked
     )
     exact = target.exact and not any(_shifts(model, part.tensor) for part in axis.members)
     layer = members[0].param.rpartition(".")[0]
     return replace(target, members=members, exact=exact, layer=layer)
+
+
+def _role(model: nn.Module, param: str) -> Literal["", "scale", "shift"]:
+    """What a parameter is to the batch norm that owns it."""
+    owner, _, name = param.rpartition(".")
+    if not isinstance(model.get_submodule(owner), _NormBase):
+        return ""
+    return "scale" if name == "weight" else "shift"
 
 
 def _shifts(model: nn.Module, tensor: str) -> bool:
