@@ -6,10 +6,11 @@ from typing import Literal
 
 from ..allocation import Bounded, ModelWide, Uniform
 from ..basis import PrincipalAxes
-from ..core.axes import Allocator
+from ..core.axes import Allocator, Recovery
 from ..core.cards import method
 from ..core.recipe import Recipe
 from ..criteria import CoupledTaylor, Fluctuation, InputEnergy, RouterWeighted
+from ..recover import Lora
 from ..schedule import OneShot
 from ..scope import Tensorwise
 from ..solve import BiasCompensation
@@ -22,6 +23,11 @@ PARTS = ("neurons", "heads")
 def shares(across: bool) -> Allocator:
     """Every structure its share, or one ranking of all; one unit of each stays whatever its score."""
     return ModelWide(floor=1) if across else Bounded(inner=Uniform(), floor=1)
+
+
+def adapters(length: str | None, rank: int) -> Recovery | None:
+    """Adapters trained for `length` and merged back (None = no recovery)."""
+    return Lora(length=length, rank=rank, alpha=2.0 * rank) if length else None
 
 
 @method(
@@ -78,6 +84,8 @@ def llm_pruner(
     last: int = 2,
     across: bool = False,
     kinds: tuple[str, ...] = PARTS,
+    lora: str | None = None,
+    rank: int = 8,
 ) -> Recipe:
     """Take out the FFN neurons and heads whose loss of all coupled weights changes the loss least.
 
@@ -88,7 +96,8 @@ def llm_pruner(
     paper protects 4 and 2 of LLaMA-7B's 32, so that density 0.75 removes about 20 % of the
     parameters. `across` ranks all blocks together instead. The official code compares
     query heads one by one where every head has its own keys and values; with shared ones a whole
-    group goes. Its default is this, sum of elements of the mixed order; the paper follows it with LoRA.
+    group goes. Its default is this, sum of elements of the mixed order. The paper trains adapters of
+    rank 8 afterwards: `lora` is for how long, `rank` of what rank.
     """
     return Recipe(
         structure=Protected(inner=Coupled(kinds=kinds), first=first, last=last),
@@ -96,6 +105,7 @@ def llm_pruner(
         scope=Tensorwise(),
         allocator=shares(across),
         schedule=OneShot(density=density),
+        recovery=adapters(lora, rank),
     )
 
 
