@@ -5,6 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 STAMP := $(VENV)/.installed
 RUNS := $(VENV)/.installed-runs
+LLAMA := $(VENV)/.installed-llama-cpp-0.3.36
 STUDY := $(VENV)/.installed-study
 
 .PHONY: help system llama-cpp install test lint types bench demo demo-cifar demo-llm docs clean
@@ -33,9 +34,15 @@ system:  ## Debian packages for the browser test and for PDF reports (as root)
 	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
 	    chromium libpango-1.0-0 libpangoft2-1.0-0 >/dev/null)
 
-llama-cpp: $(STAMP)  ## build llama.cpp for the tests that run exported files in it (minutes)
-	CMAKE_BUILD_PARALLEL_LEVEL=2 CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF" \
-	  $(PIP) llama-cpp-python==0.3.36 --no-binary llama-cpp-python
+llama-cpp: $(LLAMA)  ## build llama.cpp for the tests that run exported files in it (minutes, once)
+
+$(LLAMA): | $(STAMP)
+	@echo "building llama.cpp from source: several minutes on two cores, kept in $(VENV)"
+	@start=$$(date +%s); \
+	  CMAKE_BUILD_PARALLEL_LEVEL=2 CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF" \
+	  $(PIP) llama-cpp-python==0.3.36 --no-binary llama-cpp-python && \
+	  echo "llama.cpp built in $$(( $$(date +%s) - start )) s"
+	touch $(LLAMA)
 
 lint: $(STAMP)  ## format and lint, without changing anything
 	$(PY) -m ruff format --check src tests benchmarks tools

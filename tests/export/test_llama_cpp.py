@@ -21,6 +21,7 @@ from cut import (
     without_ffn,
 )
 from gguf_models import TEXT, build, byte_level
+from test_equal_widths import uneven as unequal
 
 from secateur.export.gguf import save_gguf
 from secateur.export.gguf.cutting import SPLITS
@@ -52,8 +53,10 @@ def greedy(model, ids: list[int], new: int) -> tuple[list[int], torch.Tensor]:
     return written[len(ids) :], first
 
 
-def check(model, tokenizer, folder: Path, text: str, new: int = 8, tolerance: float = 5e-5) -> str:
-    file = save_gguf(model, folder / "m.gguf", tokenizer=tokenizer)
+def check(
+    model, tokenizer, folder: Path, text: str, new: int = 8, tolerance: float = 5e-5, **options
+) -> str:
+    file = save_gguf(model, folder / "m.gguf", tokenizer=tokenizer, **options)
     found = llama_cpp(file.path, text, new)
     assert found["prompt"] == tokenizer(text).input_ids
     written, logits = greedy(model, found["prompt"], new)
@@ -72,6 +75,16 @@ def check(model, tokenizer, folder: Path, text: str, new: int = 8, tolerance: fl
 )
 def test_every_family(tmp_path, tokenizer, family, tolerance):
     check(build(family), tokenizer, tmp_path, TEXT, tolerance=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("family", "tolerance"), [("qwen3", 5e-5), ("gemma2", 5e-3), ("gemma3", 5e-3), ("gpt2", 5e-3)]
+)
+def test_uneven_layers_made_equal_with_zeros(tmp_path, tokenizer, family, tolerance):
+    found = check(
+        unequal(family), tokenizer, tmp_path, TEXT, tolerance=tolerance, equal_widths=True
+    )
+    assert found == family
 
 
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0}
