@@ -196,9 +196,9 @@ PLANS: dict[str, tuple[Callable[[Content], object], str]] = {
     "a field that is none": (lambda c: c.update(code="import os"), "no option 'code'"),
     "no edits": (lambda c: c.pop("edits"), "edits"),
     "edits of words": (lambda c: c.update(edits=["rm"]), "damaged"),
-    "layers by path": (edit(layers=["../.."]), "no layer '../..'"),
-    "a layer that is none": (edit(layers=["conv1"]), "no layer 'conv1'"),
-    "a layer too many": (edit(layers=["layer1.7"]), "no layer 'layer1.7'"),
+    "layers by path": (edit(layers=["../.."]), "layer '../..'"),
+    "a layer that is none": (edit(layers=["conv1"]), "layer 'conv1'"),
+    "a layer too many": (edit(layers=["layer1.7"]), "layer 'layer1.7'"),
 }
 
 
