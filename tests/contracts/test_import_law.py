@@ -26,7 +26,8 @@ LAW: dict[str, set[str]] = {
     "engine": {"core", "artifact", "measure"} | AXES,
     "methods": {"core", "engine"} | AXES,
     "api": {"core", "artifact", "batches", "engine", "measure", "methods"} | AXES,
-    "structural": {"core", "api", "artifact", "materialise", "measure", "structure"},
+    "shrinking": {"core", "api", "artifact", "materialise", "structure"},
+    "structural": {"core", "measure", "shrinking", "structure"},
     "exporting": {
         "core",
         "api",

@@ -54,7 +54,18 @@ class Stream(nn.Module):
         return self.b(x).tanh() + self.b_shortcut(x)
 
 
-OWN: dict[str, type[nn.Module]] = {"experts": Mix, "rotated-residual": Stream}
+class Add(nn.Module):
+    """A residual block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.layer(x)
+
+
+OWN: dict[str, type[nn.Module]] = {"experts": Mix, "layers": Add, "rotated-residual": Stream}
 """What a structure needs that convolutions and linear layers do not have."""
 
 

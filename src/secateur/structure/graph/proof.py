@@ -20,11 +20,15 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from secateur.structure.graph.capture import as_traced
+from secateur.structure.graph.culprit import first_operator
 from secateur.structure.graph.edit import argument, rebuild, sliced
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.op import base_name
 from secateur.structure.graph.positions import Kept, kept_positions, kept_size
 from secateur.structure.graph.terms import size
+
+TOLERANCE = 1e-5
+"""Relative difference up to which two runs are the same."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,16 @@ class Proof:
         effect: the same of masked and whole: near zero, the comparison says nothing.
         shapes: whether the outputs have the shapes they had.
         finite: whether every output is finite where the whole network's is.
+        first: where removed and masked part first, if they do.
     """
 
     error: float
     effect: float
     shapes: bool
     finite: bool
+    first: str = ""
 
-    def holds(self, tolerance: float = 1e-5) -> bool:
+    def holds(self, tolerance: float = TOLERANCE) -> bool:
         """Whether the smaller network computes what the masked one does."""
         return self.shapes and self.finite and self.error <= tolerance
 
@@ -56,8 +62,9 @@ def compare(
     preserve: bool = False,
     double: bool = True,
     seed: int = 0,
+    locate: bool = False,
 ) -> Proof:
-    """Run whole, masked and removed networks on the example and compare."""
+    """Run whole, masked and removed networks on the example and compare; `locate` where they part."""
     given = found.captured.inputs(args, kwargs)
     values = randomised(found, seed, double)
     change = _all_double if double else None
@@ -71,8 +78,14 @@ def compare(
         whole, zeroed, removed = (
             found.captured.outputs.floats(net(*inputs[0], **inputs[1])) for net in nets
         )
+        error = difference(removed, zeroed)
+        first = ""
+        if locate and not error <= TOLERANCE:
+            flat = pytree.tree_leaves(inputs)
+            first = first_operator(found, kept, nets[1], nets[2], flat, TOLERANCE)
     return Proof(
-        error=difference(removed, zeroed),
+        first=first,
+        error=error,
         effect=difference(whole, zeroed),
         shapes=[t.shape for t in removed] == [t.shape for t in whole],
         finite=all(bool(torch.isfinite(t).all()) for t in [*removed, *zeroed]),

@@ -111,7 +111,7 @@ def remove(
                 if found.captured.parts is not None:
                     exact = all(axis.exact for axis in plan)
                     check_whole(model, made.module, found, kept, exact, example)
-                made.module.train(model.training)
+                _same_modes(made.module, model)
                 return Removal(
                     made.module, level, made.changes, made.replaced, proof, error, failed
                 )
@@ -128,15 +128,26 @@ def prove(
 ) -> Proof:
     """Compare masked and removed; raises when they differ though every axis of the plan is exact."""
     kept = kept_units(plan)
-    proof = compare(traced.inference, kept, args, kwargs, preserve=preserve_norms)
+    exact = all(axis.exact or (preserve_norms and axis.mends) for axis in plan)
+    found = traced.inference
+    proof = compare(found, kept, args, kwargs, preserve=preserve_norms, locate=exact)
     if not proof.shapes or not proof.finite:
         raise ProofError(f"the smaller network's output is wrong in shape or not finite: {proof}")
-    exact = all(axis.exact or (preserve_norms and axis.mends) for axis in plan)
     if exact and not proof.holds():
         raise ProofError(
-            f"removing is not masking (relative difference {proof.error:.1e}) on exact axes"
+            f"removing is not masking (relative difference {proof.error:.1e}) on exact axes; "
+            f"they part at {proof.first}"
         )
     return proof
+
+
+def _same_modes(module: nn.Module, model: nn.Module) -> None:
+    """Training or evaluation mode as in the network before, part by part where it has the same parts."""
+    module.train(model.training)
+    before = dict(model.named_modules())
+    for name, part in module.named_modules():
+        if name in before and type(part) is type(before[name]):
+            part.training = before[name].training
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from secateur.core.edits import Change as Written
 from secateur.core.edits import Edits, Kept, Retrace
 from secateur.core.errors import StorageError
+from secateur.structure.depth import drop_layers
 from secateur.structure.example import arguments, example_like
 from secateur.structure.graph.attributes import Change
 from secateur.structure.graph.axes import Axis
@@ -51,29 +52,9 @@ def replay(model: nn.Module, edits: Edits) -> nn.Module:
     _cut(model, edits.tensors)
     for change in edits.attributes:
         _set(model, change)
-    _drop(model, edits.layers)
+    drop_layers(model, edits.layers)
     repair(model)
     return model
-
-
-def _drop(model: nn.Module, layers: Sequence[str]) -> None:
-    """Take entries out of their module lists; those that stay close up."""
-    gone: dict[str, set[int]] = {}
-    for path in layers:
-        owner, _, number = path.rpartition(".")
-        held = dict(model.named_modules()).get(owner)
-        if (
-            not isinstance(held, nn.ModuleList)
-            or not number.isdecimal()
-            or int(number) >= len(held)
-        ):
-            raise StorageError(f"the network has no layer '{path}' in a list of modules")
-        gone.setdefault(owner, set()).add(int(number))
-    for owner, numbers in gone.items():
-        held = model.get_submodule(owner)
-        assert isinstance(held, nn.ModuleList)
-        for place in sorted(numbers, reverse=True):
-            del held[place]
 
 
 def _again(model: nn.Module, retrace: Retrace) -> nn.Module:
@@ -116,6 +97,17 @@ def _place(model: nn.Module, name: str) -> tuple[dict[str, Any], str]:
 
 
 def _kept(name: str, tensor: Tensor, cuts: Mapping[int, Kept]) -> Tensor:
+    data = kept_part(name, tensor, cuts)
+    if not isinstance(tensor, nn.Parameter):
+        return data
+    made = nn.Parameter(data, tensor.requires_grad)
+    if tensor.grad is not None:
+        made.grad = kept_part(name, tensor.grad, cuts)
+    return made
+
+
+def kept_part(name: str, tensor: Tensor, cuts: Mapping[int, Kept]) -> Tensor:
+    """What stays of a tensor, or of one of its shape (a gradient, a moment of an optimiser)."""
     data = tensor.detach()
     for dim, kept in cuts.items():
         if not 0 <= dim < data.dim() or data.shape[dim] != kept.size:
@@ -124,7 +116,7 @@ def _kept(name: str, tensor: Tensor, cuts: Mapping[int, Kept]) -> Tensor:
                 f"{list(data.shape)}"
             )
         data = data.index_select(dim, torch.tensor(kept.numbers(), device=data.device))
-    return nn.Parameter(data, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else data
+    return data
 
 
 def _set(model: nn.Module, change: Written) -> None:
@@ -143,15 +135,17 @@ def _set(model: nn.Module, change: Written) -> None:
         raise StorageError(
             f"'{change.module}'.{change.attribute} should be {change.old!r}, it is {held!r:.100}"
         )
-    if not _plain(change.new) or type(as_json(held)) is not type(change.new):
+    same = held is None or change.new is None or type(as_json(held)) is type(change.new)
+    if not _plain(change.new) or not same:
         raise StorageError(f"'{change.module}'.{change.attribute} cannot become {change.new!r}")
-    setattr(owner, leaf, type(held)(change.new))
+    listed = isinstance(held, tuple) and isinstance(change.new, list)
+    setattr(owner, leaf, tuple(cast(Any, change.new)) if listed else change.new)
 
 
 def _plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_plain, value))
-    return isinstance(value, int | float | str)
+    return value is None or isinstance(value, int | float | str)
 
 
 def as_json(value: Any) -> Any:

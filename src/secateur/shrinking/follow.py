@@ -1,0 +1,99 @@
+"""What follows a removal: the user's own module, and an optimiser with its moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import PlanError
+from ..materialise import HardMasks
+from ..structure.graph.replay import kept_part, replay
+from .made import Made
+
+
+@dataclass
+class Followed:
+    """Parameters before a removal, and where each is afterwards.
+
+    Attributes:
+        model: the network that was given.
+        made: the smaller one.
+        moved: path of a module before -> since, None where it is gone; others keep theirs.
+        before: the parameters of `model` with all of their names, taken before anything is edited.
+    """
+
+    model: nn.Module
+    made: Made
+    moved: Mapping[str, str | None]
+    before: dict[int, tuple[nn.Parameter, list[str]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, parameter in self.model.named_parameters(remove_duplicate=False):
+            self.before.setdefault(id(parameter), (parameter, []))[1].append(name)
+
+    def since(self, parameter: nn.Parameter, new: Mapping[str, nn.Parameter]) -> Any:
+        """(old name, parameter since); None where it is gone."""
+        for name in self.before[id(parameter)][1]:
+            path, _, leaf = name.rpartition(".")
+            moved = self.moved.get(path, path)
+            if moved is not None and (now := f"{moved}.{leaf}".lstrip(".")) in new:
+                return name, new[now]
+        return None
+
+
+def take_over(model: nn.Module, made: Made) -> nn.Module:
+    """Do to the user's own module what was done to the copy; returns it."""
+    if made.edits.retrace is not None:
+        raise PlanError(
+            f"this removal is delivered at level {made.edits.retrace.level}, as graphs; in_place=True "
+            "edits ordinary modules only, leave it out to get the new network"
+        )
+    HardMasks.of(model).remove()
+    return replay(model, made.edits)
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer | None, followed: Followed) -> None:
+    """Refuse an optimiser that does not belong to the network, before anything is edited."""
+    for parameter in _parameters(optimizer):
+        if id(parameter) not in followed.before:
+            raise PlanError(
+                f"the optimiser holds a parameter of shape {list(parameter.shape)} that the network "
+                "does not have; give the optimiser of this network"
+            )
+
+
+def _parameters(optimizer: torch.optim.Optimizer | None) -> Iterator[nn.Parameter]:
+    for group in optimizer.param_groups if optimizer is not None else ():
+        yield from group["params"]
+
+
+def follow(optimizer: torch.optim.Optimizer | None, followed: Followed, small: nn.Module) -> None:
+    """Let the optimiser go on with the smaller network: its groups, and its state cut alike."""
+    if optimizer is None:
+        return
+    new = dict(small.named_parameters(remove_duplicate=False))
+    state = dict(optimizer.state)
+    optimizer.state.clear()
+    for group in optimizer.param_groups:
+        found = [(old, followed.since(old, new)) for old in group["params"]]
+        group["params"] = [pair[1] for _, pair in found if pair is not None]
+        for old, pair in found:
+            if pair is not None and old in state:
+                name, parameter = pair
+                optimizer.state[parameter] = _cut_state(followed, name, old, state[old])
+
+
+def _cut_state(
+    followed: Followed, name: str, old: nn.Parameter, state: Mapping[str, Any]
+) -> dict[str, Any]:
+    cuts = followed.made.edits.tensors.get(name, {})
+    return {
+        key: kept_part(name, value, cuts)
+        if isinstance(value, Tensor) and value.shape == old.shape
+        else value
+        for key, value in state.items()
+    }

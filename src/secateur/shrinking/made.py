@@ -1,0 +1,216 @@
+"""The smaller network, compared with the masked one before anybody sees it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.edits import Change, Edits
+from ..core.errors import PlanError
+from ..core.types import Target
+from ..materialise import Masks
+from ..structure.config import Fit, fit_config, settings_as_changes
+from ..structure.coupled import coupled_targets
+from ..structure.depth import Depth
+from ..structure.example import arguments, example_in_words
+from ..structure.fewer_layers import fewer_layers, new_names, skipped
+from ..structure.graph import Axis, Removal, Trace, remove
+from ..structure.graph.culprit import first_module
+from ..structure.graph.errors import ProofError
+from ..structure.graph.proof import floats, gap
+from ..structure.graph.remove import kept_units
+from ..structure.graph.replay import replay, written
+from ..structure.layers import layer_target
+from ..structure.residual import Block
+from .asked import Plan
+
+TOLERANCE = 1e-4
+
+
+@dataclass
+class Made:
+    """A smaller network on its way.
+
+    Attributes:
+        module: the network.
+        kept, edits: as in `Shrunk`.
+        lost: layers that are gone, by container.
+        fit: what the configuration had to be told, and whether that is enough.
+        traced, removal, plan: of the axes; None and empty where only layers went.
+        facts: what the record says of the comparison.
+    """
+
+    module: nn.Module
+    kept: dict[str, tuple[int, ...]]
+    edits: Edits
+    lost: tuple[Depth, ...] = ()
+    fit: Fit = field(default_factory=Fit)
+    traced: Trace | None = None
+    removal: Removal | None = None
+    plan: Plan = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def make(
+    stock: nn.Module,
+    traced: Trace | None,
+    plan: Plan,
+    layers: Mapping[str, bool],
+    example: Any,
+    norms: bool,
+    double: bool,
+) -> Made:
+    """`stock` without units and layers.
+
+    Args:
+        stock: the network before, which is left alone.
+        traced, plan: its axes and the units of them that stay.
+        layers: layers that go -> whether masking them makes them the identity.
+        example, norms, double: as `shrink` has them.
+    """
+    made = Made(stock, {}, Edits())
+    if traced is not None:
+        made = _fewer_units(stock, traced, plan, example, norms)
+    if layers:
+        made = _fewer_layers(made, list(layers), example)
+    if made.edits.retrace is None:
+        _tell_config(
+            stock, made, fit_config(stock, made.module, _sizes(made.edits), made.lost), example
+        )
+    else:
+        made.fit = Fit(why=f"level {made.edits.retrace.level}: it holds graphs")
+    made.facts |= _compared(stock, made, layers, example, double)
+    return made
+
+
+def _fewer_units(stock: nn.Module, traced: Trace, plan: Plan, example: Any, norms: bool) -> Made:
+    args, kwargs = arguments(example)
+    removal = remove(traced, stock, plan, args, kwargs, preserve_norms=norms)
+    retrace = None
+    if removal.level in "CD":
+        retrace = (removal.level, example_in_words(example), norms)
+    edits = written(stock, traced.inference, plan, kept_units(plan), removal.changes, retrace)
+    kept = {axis.name: tuple(units) for axis, units in plan.items()}
+    facts: dict[str, Any] = {
+        "proof": {"error": removal.proof.error, "effect": removal.proof.effect}
+    }
+    facts |= {"error": removal.error, "level": removal.level}
+    return Made(removal.module, kept, edits, traced=traced, removal=removal, plan=plan, facts=facts)
+
+
+def _fewer_layers(made: Made, names: list[str], example: Any) -> Made:
+    """Layers out of a network that may have lost units already."""
+    args, kwargs = arguments(example)
+    if made.edits.retrace is not None:
+        raise PlanError(
+            f"units that go at level {made.edits.retrace.level} leave no list to take layers from; "
+            "take the layers out first, in a call of their own"
+        )
+    small, edits, lost = fewer_layers(made.module, names)
+    with skipped(made.module, names):
+        error = gap(made.module, small, args, kwargs)
+        if not error <= TOLERANCE:
+            where = first_module(made.module, small, args, kwargs, new_names(made.module, lost))
+            raise ProofError(
+                f"the network without {names} differs by {error:.1e} from the one whose layers hand "
+                f"on their input; they part at {where}"
+            )
+    facts: dict[str, Any] = {
+        "proof": {"error": error, "effect": gap(made.module, small, args, kwargs)}
+    }
+    facts |= {"error": 0.0, "level": "B" if edits.attributes else "A"}
+    if made.removal is not None:
+        first = made.facts["proof"]
+        facts["proof"] = {k: max(v, facts["proof"][k]) for k, v in first.items()}
+        facts["error"] = made.facts["error"]
+        facts["level"] = max(made.facts["level"], facts["level"])
+    attributes = (*made.edits.attributes, *edits.attributes)
+    both = made.edits.model_copy(update={"attributes": attributes, "layers": edits.layers})
+    made.module, made.edits, made.lost = small, both, lost
+    made.kept |= dict.fromkeys(names, ())
+    made.facts |= facts
+    return made
+
+
+def _sizes(edits: Edits) -> list[tuple[int, int]]:
+    """(old, new) of every size that changed."""
+    cuts = [kept for dims in edits.tensors.values() for kept in dims.values()]
+    numbers = [(c.old, c.new) for c in edits.attributes if type(c.old) is type(c.new) is int]
+    return [(kept.size, kept.count) for kept in cuts] + numbers
+
+
+def _tell_config(stock: nn.Module, made: Made, fit: Fit, example: Any) -> None:
+    """Write what fits into the new network, its configuration and the edits.
+
+    Attributes of modules that nothing reads may still say an old size; they follow the configuration,
+    and if something does read them after all, the configuration does not fit.
+    """
+    settings = settings_as_changes(stock.config, fit.settings) if fit.settings else []
+    before = copy.deepcopy(made.module) if fit.stale else made.module
+    late = _before_numbers(stock, made, fit.stale)
+    told = (*settings, *fit.stale)
+    replay(made.module, Edits(attributes=told))
+    args, kwargs = arguments(example)
+    if fit.stale and not gap(before, made.module, args, kwargs) <= TOLERANCE:
+        back = (c.model_copy(update={"old": c.new, "new": c.old}) for c in told)
+        replay(made.module, Edits(attributes=tuple(back)))
+        names = ", ".join(f"{c.module}.{c.attribute}" for c in fit.stale[:3])
+        made.fit = Fit(why=f"its configuration would have {names} say other sizes than they do")
+        return
+    attributes = _merged(made.edits.attributes, (*late, *settings))
+    made.fit = fit
+    made.edits = made.edits.model_copy(update={"attributes": attributes})
+
+
+def _before_numbers(stock: nn.Module, made: Made, changes: Sequence[Change]) -> list[Change]:
+    """Changes by the paths that modules had before layers were numbered anew."""
+    back = {new: old for old, new in new_names(stock, made.lost).items() if new is not None}
+    return [c.model_copy(update={"module": back.get(c.module, c.module)}) for c in changes]
+
+
+def _merged(first: Sequence[Change], then: Sequence[Change]) -> tuple[Change, ...]:
+    """One change for every attribute: from what it was before both to what it is after both."""
+    out: dict[tuple[str, str], Change] = {}
+    for change in (*first, *then):
+        key = (change.module, change.attribute)
+        old = out[key].old if key in out else change.old
+        out[key] = change.model_copy(update={"old": old})
+    return tuple(out.values())
+
+
+def _compared(
+    stock: nn.Module, made: Made, layers: Mapping[str, bool], example: Any, double: bool
+) -> dict[str, Any]:
+    """Whether removal had to equal masking, and how far the delivered network is from the masked one."""
+    targets: dict[Axis, Target] = {}
+    if made.traced is not None:
+        targets = coupled_targets(made.traced, stock, list(made.plan))
+    whole = [layer_target(stock, Block(name, exact)) for name, exact in layers.items()]
+    every = [*targets.values(), *whole]
+    masks = {t.name: torch.zeros(t.shape, dtype=torch.bool) for t in every}
+    for axis, units in made.plan.items():
+        masks[targets[axis].name][units] = True
+    masked = Masks().apply(copy.deepcopy(stock), tuple(every), masks)
+    small = made.module
+    args, kwargs = arguments(example)
+    if double:
+        masked, small = (copy.deepcopy(m).double() for m in (masked, small))
+        args, kwargs = _doubled(args), {k: _doubled([v])[0] for k, v in kwargs.items()}
+    difference = gap(masked, small, args, kwargs, _read(made.traced))
+    return {"exact": all(t.exact for t in every), "difference": difference}
+
+
+def _read(traced: Trace | None) -> Callable[[Any], list[Tensor]]:
+    """The outputs that keep their sizes; all, where only layers went or parts were traced."""
+    captured = traced.inference.captured if traced is not None else None
+    return captured.outputs.floats if captured is not None and captured.parts is None else floats
+
+
+def _doubled(values: Sequence[Any]) -> tuple[Any, ...]:
+    is_float = lambda v: isinstance(v, torch.Tensor) and v.is_floating_point()  # noqa: E731
+    return tuple(v.double() if is_float(v) else v for v in values)

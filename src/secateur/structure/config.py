@@ -1,0 +1,317 @@
+"""A Hugging Face configuration kept true: what the stock class would have to be told to build this network.
+
+A number of the configuration is changed only where everything that the stock class derives from it then has
+the size the network has; tried out by building the class on the meta device, never guessed from a name.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..core.edits import Change
+from .depth import COUNT, Depth, fewer
+from .graph.replay import as_json
+
+TRIALS = 100
+"""How many configurations are built at most."""
+
+Signature = Mapping[tuple[str, ...], Any]
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value of a configuration before and after; `path` leads to it through nested ones."""
+
+    path: Path
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{'.'.join(map(str, self.path))}: {self.old} -> {self.new}"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How far a configuration describes a network.
+
+    Attributes:
+        settings: what has to be changed in it.
+        stale: attributes of modules that still say an old size, which the stock class would not.
+        why: what the stock architecture would still build otherwise; empty where nothing.
+    """
+
+    settings: tuple[Setting, ...] = ()
+    why: str = ""
+    stale: tuple[Change, ...] = ()
+
+
+def has_config(model: nn.Module) -> bool:
+    """Whether a configuration can be written to plain data and build the class anew."""
+    config = getattr(model, "config", None)
+    return hasattr(config, "to_dict") and hasattr(type(config), "from_dict")
+
+
+def fit_config(
+    before: nn.Module,
+    after: nn.Module,
+    sizes: Iterable[tuple[int, int]] = (),
+    lost: Sequence[Depth] = (),
+) -> Fit:
+    """The settings under which the stock class builds `after`, as far as there are any.
+
+    Args:
+        before: the network as its configuration describes it.
+        after: the smaller network, with the same configuration.
+        sizes: (old, new) of every size that changed.
+        lost: layers that are gone.
+    """
+    if not has_config(before):
+        return Fit(why=f"{type(before).__name__} has no configuration to build it from")
+    search = _Search(before, after, set(sizes))
+    if search.failed:
+        return Fit(why=search.failed)
+    settings = search.run(list(_candidates(search.config, search.sizes, lost, search.wanted)))
+    return Fit(tuple(settings), search.why(), tuple(search.stale()))
+
+
+def settings_as_changes(config: Any, settings: Iterable[Setting]) -> list[Change]:
+    """Settings as changes of the attributes of configurations; an entry of a list changes the list."""
+    values: dict[tuple[str, ...], tuple[Any, Any]] = {}
+    for setting in settings:
+        way, owner = _to_attribute(config, setting.path)
+        old = getattr(owner, way[-1])
+        _, new = values.get(way, (old, copy.deepcopy(old)))
+        rest = setting.path[len(way) :]
+        if rest:
+            _set(new, Setting(rest, setting.old, setting.new))
+        values[way] = (old, new if rest else setting.new)
+    return [
+        Change(module="", attribute=".".join(("config", *way)), old=as_json(old), new=as_json(new))
+        for way, (old, new) in values.items()
+    ]
+
+
+def _to_attribute(config: Any, path: Path) -> tuple[tuple[str, ...], Any]:
+    """The part of a path that goes through configurations, and the last of these."""
+    way = [str(path[0])]
+    while hasattr(getattr(config, way[-1]), "to_dict"):
+        config = getattr(config, way[-1])
+        way.append(str(path[len(way)]))
+    return tuple(way), config
+
+
+@dataclass
+class _Search:
+    """Tries settings; keeps those that make the stock class build the network wanted."""
+
+    before: nn.Module
+    after: nn.Module
+    sizes: set[tuple[int, int]]
+    config: dict[str, Any] = field(default_factory=dict)
+    trials: int = 0
+    failed: str = ""
+
+    def __post_init__(self) -> None:
+        self.wanted = signature(self.after)
+        self.stock = cast(Any, self.before.config)
+        self.config = copy.deepcopy(self.stock.to_dict())
+        self.now = self._build(self.config)
+        own = signature(self.before)
+        # what a class sets after it is built says nothing
+        self.silent = {
+            key[-1] for key in {*own, *(self.now or {})}
+            if key[0] == "attribute" and (self.now or {}).get(key, self) != own.get(key, self)
+        }  # fmt: skip
+
+    def run(self, candidates: list[list[Setting]]) -> list[Setting]:
+        """Single candidates while they help, then two and three at a time."""
+        taken: list[Setting] = []
+        for together in (1, 2, 3):
+            found = True
+            while found and self._differing(self.now):
+                found = self._try(candidates, together, taken)
+        return taken
+
+    def _try(self, candidates: list[list[Setting]], together: int, taken: list[Setting]) -> bool:
+        for chosen in combinations(candidates, together):
+            settings = [setting for group in chosen for setting in group]
+            if self.trials > TRIALS or _overlap([setting.path for setting in settings]):
+                continue
+            config = copy.deepcopy(self.config)
+            for setting in settings:
+                _set(config, setting)
+            made = self._build(config)
+            if made is not None and self._helps(made):
+                self.config, self.now = config, made
+                taken += settings
+                candidates[:] = [c for c in candidates if c not in chosen]
+                return True
+        return False
+
+    def _build(self, config: dict[str, Any]) -> Signature | None:
+        self.trials += 1
+        kind: Any = type(self.before)
+        try:
+            with torch.device("meta"):
+                made = kind(type(self.stock).from_dict(copy.deepcopy(config)))
+        except Exception as error:  # noqa: BLE001 (a foreign class may raise anything; it is told as `why`)
+            said = " ".join(str(error).split())[:200]
+            self.failed = self.failed or f"{type(error).__name__}: {said}"
+            return None
+        self.failed = ""
+        return signature(made)
+
+    def _helps(self, made: Signature) -> bool:
+        """Something changed, and all that did is now as wanted."""
+        assert self.now is not None
+        moved = [k for k in {*made, *self.now} if made.get(k, self) != self.now.get(k, self)]
+        heard = [k for k in moved if self._tells(k, made)]
+        return bool(heard) and all(
+            self._follows(k, made) or _agrees(self.now.get(k), made.get(k), self.wanted.get(k))
+            for k in heard
+        )
+
+    def _follows(self, key: tuple[str, ...], made: Signature) -> bool:
+        """Whether an attribute of the network may still say an old size."""
+        return key[0] == "attribute" and (self.wanted.get(key), made.get(key)) in self.sizes
+
+    def stale(self) -> Iterator[Change]:
+        """Attributes that still say an old size."""
+        for key, new in (self.now or {}).items():
+            if self.wanted.get(key) != new and self._follows(key, self.now or {}):
+                yield Change(module=key[1], attribute=key[2], old=self.wanted[key], new=new)
+
+    def _differing(self, made: Signature | None) -> list[tuple[str, ...]]:
+        made = made or {}
+        every = dict.fromkeys([*self.wanted, *made])
+        return [
+            k for k in every
+            if self.wanted.get(k, self) != made.get(k, self)
+            and self._tells(k, made)
+            and not self._follows(k, made)
+        ]  # fmt: skip
+
+    def _tells(self, key: tuple[str, ...], made: Signature) -> bool:
+        """Whether a difference counts: not of attributes that the stock class has no more or sets late."""
+        return key[0] == "tensor" or (key in made and key[-1] not in self.silent)
+
+    def why(self) -> str:
+        """The first thing the stock class builds otherwise."""
+        for key in self._differing(self.now):
+            has, stock = self.wanted.get(key), (self.now or {}).get(key)
+            has, stock = (list(v) if isinstance(v, tuple) else v for v in (has, stock))
+            return f"{'.'.join(key[1:])} is {has}; the stock architecture would build {stock}"
+        return ""
+
+
+def _overlap(paths: list[Path]) -> bool:
+    """Whether a value would be set twice, by itself or inside another."""
+    return any(a == b[: len(a)] for i, a in enumerate(paths) for j, b in enumerate(paths) if i != j)
+
+
+def _agrees(old: Any, new: Any, wanted: Any) -> bool:
+    """Whether what changed from old to new is as wanted; sizes that did not change may still be wrong."""
+    shapes = [v for v in (old, new, wanted) if isinstance(v, tuple)]
+    if len(shapes) == 3 and len({len(s) for s in shapes}) == 1:
+        return all(n == w for o, n, w in zip(old, new, wanted, strict=True) if o != n)
+    if isinstance(old, tuple) and isinstance(new, tuple):
+        return bool(new == wanted)
+    return isinstance(new, tuple) == isinstance(wanted, tuple) if old is None else new == wanted
+
+
+def signature(model: nn.Module) -> Signature:
+    """Shapes of all tensors and plain attributes of all modules."""
+    out: dict[tuple[str, ...], Any] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if isinstance(tensor, Tensor):
+            out["tensor", name] = tuple(tensor.shape)
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if not name.startswith("_") and name != "training" and _is_plain(value):
+                out["attribute", path, name] = value
+    return out
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(v) for v in value)
+    return value is None or isinstance(value, bool | int | str)
+
+
+def _set(config: Any, setting: Setting) -> None:
+    *way, last = setting.path
+    for step in way:
+        config = config[step]
+    config[last] = setting.new
+
+
+def _candidates(
+    config: dict[str, Any], sizes: set[tuple[int, int]], lost: Sequence[Depth], wanted: Signature
+) -> Iterator[list[Setting]]:
+    """Settings worth a trial: numbers that are an old size, and depths with all that goes by layer."""
+    held = {(key[-1], v) for key, v in wanted.items() if key[0] == "attribute" and type(v) is int}
+    for depth in lost:
+        for path, value in _walk(config):
+            if type(value) is int and value == depth.layers:
+                beside = _beside(config, path[:-1], depth)
+                yield [Setting(path, value, len(depth.stay)), *beside]
+    for path, value in _walk(config):
+        if type(value) is int:
+            yield from ([Setting(path, value, new)] for old, new in sorted(sizes) if old == value)
+            yield from ([Setting(path, value, new)] for new in _shares(path, value, sizes))
+        if value is None:
+            yield from ([Setting(path, None, v)] for name, v in sorted(held) if name == path[-1])
+
+
+def _shares(path: Path, value: int, sizes: set[tuple[int, int]]) -> list[int]:
+    """Numbers of heads or groups of which a width that changed is a multiple, before and after."""
+    if not re.search("head|group", str(path[-1])) or value < 1:
+        return []
+    of = {value * new // old for old, new in sizes if not old % value and not value * new % old}
+    return sorted(n for n in of if (value, n) not in sizes and n not in (0, value))
+
+
+def _walk(config: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every single value with the way to it; numbers of tokens are no sizes."""
+    items = config.items() if isinstance(config, dict) else enumerate(config)
+    for key, value in items:
+        if isinstance(value, dict | list | tuple):
+            yield from _walk(value, (*path, key))
+        elif not str(key).endswith("_id"):
+            yield (*path, key), value
+
+
+def _beside(config: Any, path: Path, depth: Depth) -> list[Setting]:
+    """Lists beside a depth with an entry for every layer, or naming layers by number."""
+    for step in path:
+        config = config[step]
+    if not isinstance(config, dict):
+        return []
+    out = []
+    for key, value in config.items():
+        listed = isinstance(value, list) and COUNT.search(key)
+        new: Any
+        if listed and (new := fewer(value, depth)) is not None:
+            out.append(Setting((*path, key), value, new))
+        elif _numbers_layers(key, value, depth):
+            new = [depth.stay.index(i) for i in value if i in depth.stay]
+            out.append(Setting((*path, key), value, new))
+    return out
+
+
+def _numbers_layers(key: Any, value: Any, depth: Depth) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and str(key).endswith("layers")
+        and all(type(v) is int and 0 <= v < depth.layers for v in value)
+    )
