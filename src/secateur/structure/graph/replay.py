@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from secateur.core.edits import Change as Written
 from secateur.core.edits import Edits, Kept, Retrace
 from secateur.core.errors import StorageError
-from secateur.structure.depth import drop_layers
+from secateur.structure.depth import drop_layers, layers_of
 from secateur.structure.example import arguments, example_like
 from secateur.structure.graph.attributes import Change
 from secateur.structure.graph.axes import Axis
@@ -52,9 +52,18 @@ def replay(model: nn.Module, edits: Edits) -> nn.Module:
     _cut(model, edits.tensors)
     for change in edits.attributes:
         _set(model, change)
-    drop_layers(model, edits.layers)
+    _drop(model, edits.layers)
     repair(model)
     return model
+
+
+def _drop(model: nn.Module, layers: Sequence[str]) -> None:
+    """Take layers out of their containers; those that stay close up."""
+    present = set(layers_of(model))
+    for path in layers:
+        if path not in present:
+            raise StorageError(f"the network has no layer '{path}' in a list of modules")
+    drop_layers(model, layers)
 
 
 def _again(model: nn.Module, retrace: Retrace) -> nn.Module:
