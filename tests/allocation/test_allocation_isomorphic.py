@@ -1,5 +1,7 @@
 """Structures of one make share among themselves."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -40,6 +42,8 @@ def setting():
 def test_two_convolutions_are_of_one_make_and_linear_layers_of_another():
     targets, view, _ = setting()
     assert make_of(targets["a"], view) == make_of(targets["b"], view) != make_of(targets["d"], view)
+    shorter = replace(targets["a"], members=targets["a"].members[:-1])
+    assert make_of(shorter, view) != make_of(targets["a"], view)
 
 
 def test_each_make_keeps_its_share_by_one_ranking():

@@ -288,3 +288,14 @@ def test_tracing_tells_scale_from_shift():
     assert {m.param: m.role for m in target.members if m.role} == {
         "norm.weight": "scale", "norm.bias": "shift",
     }  # fmt: skip
+
+
+def test_thinet_counts_what_cancels_by_hand():
+    """Parts 1, -2.2 and 1.05: 1 goes first; then -2.2, with which 1.44 is lost, before 1.05 with 4.2."""
+    net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 1, bias=False)).double()
+    net[0].weight.data, net[1].weight.data[:] = torch.eye(3).double(), 1.0
+    members = (Member("0.weight", along((3, 3), 0)), Member("1.weight", along((1, 3), 1), reads=1))
+    target = Target("0", "neurons", (3,), members)
+    stats = collect(net, ["input_gram"], [target], [torch.tensor([[1.0, -2.2, 1.05]]).double()])
+    found = ThiNet().score(ModelView(net, (target,), None, stats), target)
+    assert torch.allclose(found, torch.tensor([1.0, 2.0, 3.0]).double() / 3)
