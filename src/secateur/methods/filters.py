@@ -10,7 +10,7 @@ from .structured import coupled
 CHANNELS = ("channels",)
 
 
-@method("random-channels", family="structured")
+@method("random-channels", family="baselines")
 def random_channels(
     density: float = 0.7,
     kinds: tuple[str, ...] = CHANNELS,
