@@ -11,10 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Literal, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from .component import Component, Registry
 from .types import Groups, Masks, RecoveryPlan, Scores, Target, Update
+
+Weights = Mapping[str, Tensor]
+"""Parameter name -> value."""
 
 Pool = Literal["sum", "mean", "norm", "max"]
 Speaks = Literal["any", "coupled", "layers", "experts"]
@@ -235,13 +239,44 @@ class Solver(Component, ABC):
 
 
 class Pressure(Component, ABC):
-    """What PUSHES towards sparsity while training."""
+    """What PUSHES towards sparsity while training: a gradient beside that of the loss.
+
+    It is added once per optimiser step, when the gradients of all parts and processes are summed
+    and unscaled, and before they are clipped; what masks prune is not pushed.
+
+    Attributes:
+        during: the main `training`, the training of every `recovery`, or `both`.
+        begin: share of that training that passes before the push begins.
+    """
 
     registry: ClassVar[Registry] = Registry("pressure")
 
+    during: Literal["training", "recovery", "both"] = "training"
+    begin: float = Field(default=0.0, ge=0, lt=1)
+
+    def check(self, targets: tuple[Target, ...]) -> None:
+        """Refuse targets of which nothing would be pushed."""
+
+    def start(self, weights: Weights, targets: tuple[Target, ...]) -> dict[str, Tensor]:
+        """What is decided once, when the push begins; checkpoints keep it. Empty: nothing is."""
+        return {}
+
     @abstractmethod
-    def penalty(self, model: nn.Module, targets: tuple[Target, ...], progress: float) -> Tensor:
-        """A scalar added to the loss; `progress` runs from 0 to 1 over the training."""
+    def gradient(
+        self,
+        weights: Weights,
+        targets: tuple[Target, ...],
+        progress: float,
+        decided: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Parameter -> what is added to its gradient; zero where the weight is zero.
+
+        Args:
+            weights: parameter -> current value, detached.
+            targets: what is to be pruned.
+            progress: from 0 at `begin` to 1 at the last step.
+            decided: what `start` gave.
+        """
 
 
 class Recovery(Component, ABC):

@@ -74,6 +74,7 @@ class Recipe(Component):
         self._check_density()
         self._check_growth()
         self._check_walk()
+        self._check_pressure()
         allowed = self.allocator.scopes
         if allowed and self.scope.name not in allowed:
             raise PlanError(
@@ -129,6 +130,25 @@ class Recipe(Component):
             raise PlanError(
                 "walk 'blocks' visits every block once; what grows or revives needs walk 'whole'"
             )
+
+    def _check_pressure(self) -> None:
+        """A pressure works through training; one that nothing trains would be ignored."""
+        if self.pressure is None:
+            return
+        if self.walk != "whole":
+            raise PlanError(
+                f"walk '{self.walk}' trains nothing; pressure '{self.pressure.name}' would be ignored"
+            )
+        trains = self.recovery is not None and self.recovery.plan().schedule != "none"
+        if self.pressure.during != "training" and not trains:
+            raise PlanError(
+                f"pressure '{self.pressure.name}' pushes during {self.pressure.during}, but the recipe "
+                "has no recovery that trains; add one, or let it push during 'training'"
+            )
+
+    def pushes(self, stage: Literal["training", "recovery"]) -> bool:
+        """Whether the pressure acts in the main training, or in that of a recovery."""
+        return self.pressure is not None and self.pressure.during in (stage, "both")
 
     def required(self) -> frozenset[str]:
         """Every statistic any part of the recipe needs."""

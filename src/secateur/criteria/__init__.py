@@ -3,6 +3,7 @@
 from .activation_taylor import ActivationTaylor
 from .block_influence import BlockInfluence
 from .bn_saliency import BnSaliency
+from .bn_scale import BnScale
 from .channel_lasso import ChannelLasso
 from .coupled_taylor import CoupledTaylor
 from .first_member import FirstMember
@@ -37,6 +38,7 @@ __all__ = [
     "ActivationTaylor",
     "BlockInfluence",
     "BnSaliency",
+    "BnScale",
     "ChannelLasso",
     "CoupledTaylor",
     "FirstMember",

@@ -75,4 +75,6 @@ def make_plan(model: nn.Module, recipe: Recipe, example: Any = None) -> Plan:
     total = sum(p.numel() for p in model.parameters())
     groups = recipe.scope.groups(targets)
     recipe.allocator.check(groups, recipe.schedule.final_density)
+    if recipe.pressure is not None:
+        recipe.pressure.check(targets)
     return Plan(recipe, targets, groups, left, total)

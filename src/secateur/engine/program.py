@@ -93,7 +93,8 @@ def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = Fals
     back = recovery.rewind_to.steps(steps_per_epoch, total)
     during = [u for u in updates if u.step.steps(1, 0) < total]
     after = updates[len(during) :]
-    length = 0 if trained and not during else total
+    works = bool(during) or recipe.pushes("training")
+    length = 0 if trained and not works else total
     ops: list[Op] = [*_training(during, length, _snapshots(recovery, back))]
     if total or after or not updates:
         ops.append(Evaluate(len(during), "trained"))
@@ -117,6 +118,12 @@ def _check_trainable(recipe: Recipe, plan: RecoveryPlan, spe: int, total: int) -
         raise PlanError(
             f"recovery '{recipe.recovery}' trains, but no training was given; "
             "pass training data and a training configuration"
+        )
+    if recipe.pushes("training") and total == 0:
+        assert recipe.pressure is not None
+        raise PlanError(
+            f"pressure '{recipe.pressure.name}' works while the network trains; pass training data "
+            "and a training configuration"
         )
     if recipe.schedule.regrows and total == 0:
         raise PlanError(

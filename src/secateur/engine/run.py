@@ -122,6 +122,8 @@ class Run:
             self.targets = recipe.structure.targets(model, setting.example)  # with what was added
         groups = recipe.scope.groups(self.targets)
         recipe.allocator.check(groups, recipe.schedule.final_density)
+        if recipe.pressure is not None:
+            recipe.pressure.check(self.targets)
         self.masks = keep_all(self.targets, next(model.parameters()).device)
         self.hard = HardMasks(model, self.elements())
         self.trainer: Trainer | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -82,7 +82,13 @@ def new_trainer(run: Run, op: Train) -> Trainer:
         stage=op.stage,
         accelerator=setting.accelerator,
         teacher=teacher,
+        pressure=run.recipe.pressure if run.recipe.pushes(_kind(op)) else None,
+        targets=run.targets,
     )
+
+
+def _kind(op: Train) -> Literal["training", "recovery"]:
+    return "training" if op.stage == "dense" else "recovery"
 
 
 def _teacher(run: Run) -> nn.Module:
@@ -97,7 +103,9 @@ def _teacher(run: Run) -> nn.Module:
 
 
 def _is_dense(run: Run, op: Train) -> bool:
-    """Whether the network is still what it was before any pruning."""
+    """Whether the network is what any method would have trained: not pruned, nor pushed to be."""
+    if run.recipe.pushes("training"):
+        return False
     pruned = any(isinstance(o, Prune) for o in run.ops[: run.place.at])
     return run.shared is not None and op.stage == "dense" and not pruned
 

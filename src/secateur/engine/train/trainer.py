@@ -9,9 +9,11 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ...core.axes import Pressure
 from ...core.errors import DataError, PlanError
 from ...core.labelled import Inputs, split
 from ...core.random import derive
+from ...core.types import Target
 from ...materialise.hard_masks import HardMasks
 from .checkpoint import check_same, load_optimizer, optimizer_tensors, prefixed, under
 from .device import Forward, hardware_for
@@ -20,6 +22,7 @@ from .gradient import Gradient, Loss
 from .meter import Meter
 from .modes import mode, seeded
 from .optimiser import parameter_groups
+from .push import Push
 from .spec import Training
 
 
@@ -57,6 +60,7 @@ class Trainer:
         accelerator: see `open_accelerator`; None = the model's own device and, for mixed
             precision, an accelerator of its own. It serves one trainer at a time.
         teacher: the network to learn from with `training.distil`.
+        pressure, targets: what pushes towards sparsity, and what it pushes.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class Trainer:
         stage: str = "train",
         accelerator: Any = None,
         teacher: nn.Module | None = None,
+        pressure: Pressure | None = None,
+        targets: tuple[Target, ...] = (),
     ) -> None:
         self.model, self.training, self.batches, self.masks = model, training, batches, masks
         self.seed, self.stage, self._next = seed, stage, 0
@@ -79,6 +85,10 @@ class Trainer:
         groups = parameter_groups(model, training.weight_decay, training.decay_norms)
         self.optimizer = training.optimiser.build(groups, training.lr)
         self.average = Average(model, training.ema) if training.ema is not None else None
+        self._push = None
+        if pressure is not None:
+            steps = training.total(batches.steps_per_epoch)
+            self._push = Push(model, pressure, targets, steps, masks)
         self._meter = Meter(self.hardware, stage)
 
     def run(
@@ -119,7 +129,8 @@ class Trainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a later process needs to go on: tensors by name, and plain JSON data.
 
-        Covers parameters, buffers, optimiser, average, loss scale and the epoch's losses so far.
+        Covers parameters, buffers, optimiser, average, pressure, loss scale and the epoch's losses so
+        far.
         The tensors are copies; masks are not among them.
         """
         self._meter.look()
@@ -127,6 +138,7 @@ class Trainer:
         tensors = prefixed("model", self.model.state_dict())
         tensors |= prefixed("optimiser", optimizer_tensors(self.optimizer, self.model))
         tensors |= prefixed("average", self.average.tensors if self.average else {})
+        tensors |= prefixed("pressure", self._push.decided if self._push else {})
         tensors["meter"] = self._meter.sums.clone()
         scaler = self.hardware.scaler
         return tensors, {"next": self._next, "scaler": scaler and dict(scaler.state_dict())}
@@ -143,6 +155,8 @@ class Trainer:
         load_optimizer(self.optimizer, self.model, under("optimiser", tensors))
         for name, value in under("average", tensors).items():
             average[name].copy_(value)
+        if self._push is not None:
+            self._push.resume(under("pressure", tensors))
         if self.masks is not None:
             self.masks.zero_moments(self.optimizer)
         self._mask_average()
@@ -184,16 +198,18 @@ class Trainer:
         with seeded(self.hardware.device, derive(self.seed, "train", self.stage, step, rank)):
             loss = self._gradient(x, y)
         self._meter.add(step, lr, loss)
-        self._update()
+        self._update(step)
         if self.average is not None:
             self.average.update(self.model, step)
             self._mask_average()
 
-    def _update(self) -> None:
-        """Clip, and let the optimiser step (which a loss scale may skip)."""
+    def _update(self, step: int) -> None:
+        """Push, clip, and let the optimiser step (which a loss scale may skip)."""
         scaler = self.hardware.scaler
         if scaler is not None:
             scaler.unscale_(self.optimizer)
+        if self._push is not None:
+            self._push.add(step)
         if self.training.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
         if scaler is None:

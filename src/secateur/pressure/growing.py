@@ -1,0 +1,75 @@
+"""Growing regularisation: what is to go is pushed ever harder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import torch
+from pydantic import AfterValidator, Field
+from torch import Tensor
+
+from ..core.axes import Pressure, Weights
+from ..core.component import register
+from ..core.density import as_density, keep_count
+from ..core.layout import one_group
+from ..core.select import select
+from ..core.types import Groups, Member, Target
+from .gradients import Gradients, Strength
+
+Density = Annotated[float, AfterValidator(lambda d: as_density(density=d))]
+
+
+@register("growing")
+class Growing(Pressure):
+    """½ λ(t) Σ w² over the units that are to go: λ(t) · w, λ(t) = strength · min(1, t / rise).
+
+    When the push begins, the units outside the `density` with the largest L1 norms of each target are
+    marked; nothing else is pushed. Pushed are the weights of the layer that writes the unit.
+
+    Attributes:
+        density: fraction of each target's units that is kept; give the schedule's.
+        strength: λ at its full height.
+        rise: share of the push's time in which λ grows, the rest lets the network settle.
+
+    Paper: Wang, Qin, Zhang, Fu 2021, arXiv 2012.09243, GReg-1: λ grows by 1e-4 every few steps up to
+    1. GReg-2, which chooses the units by how they shrink under one common push, is not here.
+    """
+
+    density: Density
+    strength: Strength = 1.0
+    rise: float = Field(default=0.7, gt=0, le=1)
+
+    def start(self, weights: Weights, targets: tuple[Target, ...]) -> dict[str, Tensor]:
+        """Target -> bool [units], which units are to go."""
+        return {t.name: ~_largest(weights, t, self.density) for t in targets}
+
+    def gradient(
+        self,
+        weights: Weights,
+        targets: tuple[Target, ...],
+        progress: float,
+        decided: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """λ(progress) · w of the units that are to go."""
+        out, now = Gradients(weights), self.strength * min(1.0, progress / self.rise)
+        for target in targets:
+            for member in _own(target):
+                out.add(member, now * decided[target.name])
+        return dict(out)
+
+
+def _own(target: Target) -> list[Member]:
+    """The slices of the layer that writes the units."""
+    return [m for m in target.members if m.param == target.members[0].param]
+
+
+def _largest(weights: Weights, target: Target, density: float) -> Tensor:
+    """[units] bool: the `density` of units with the largest sums of absolute weights."""
+    parts = [m.layout.matrix(weights[m.param]).float().abs().sum(1) for m in _own(target)]
+    norms = torch.stack(parts).sum(0).view(target.shape)
+    groups = Groups(
+        {target.name: one_group(target.shape)}, {target.name: 0}, torch.tensor([target.units])
+    )
+    keep = torch.tensor([max(1, keep_count(density, target.units))])
+    return select({target.name: norms}, groups, keep)[target.name]

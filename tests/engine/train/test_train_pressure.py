@@ -1,0 +1,155 @@
+"""A pressure in training: once per step, at full precision, bit-identical after a kill."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from train_fakes import Points, keep, net, same, training
+
+import secateur as sc
+from secateur.core.errors import PlanError
+from secateur.core.layout import along
+from secateur.core.types import Member, Target
+from secateur.engine.program import Train, build
+from secateur.engine.train import Trainer
+from secateur.materialise import HardMasks
+from secateur.pressure import GroupLasso, GroupShrinkage, Growing, L1Bn
+
+HIDDEN = Target(
+    "0", "neurons", (8,),
+    (
+        Member("0.weight", along((8, 4), 0)),
+        Member("0.bias", along((8,), 0)),
+        Member("1.weight", along((8,), 0), role="scale"),
+        Member("4.weight", along((3, 8), 1), reads=1),
+    ),
+)  # fmt: skip
+PRESSURES = [
+    L1Bn(strength=0.02), GroupLasso(strength=0.02), GroupShrinkage(strength=0.01),
+    Growing(density=0.5, begin=0.4),
+]  # fmt: skip
+HOW = {
+    "plain": {},
+    "parts-average": {"accumulate": 3, "ema": 0.9},
+    "bf16-clip": {"precision": "bf16", "clip": 0.5},
+}
+
+
+def make(pressure, how="plain", masked=True):
+    model = net()
+    masks = HardMasks(model, keep()) if masked else None
+    return Trainer(
+        model, training(**HOW[how]), Points(), masks=masks, seed=5, stage="dense",
+        pressure=pressure, targets=(HIDDEN,),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("pressure", PRESSURES, ids=str)
+def test_resuming_at_any_step_is_bit_identical(pressure, how):
+    whole, states = make(pressure, how), {}
+    whole.run(0, 12, on_step=lambda s: states.update({s: whole.state()}))
+    end = whole.state()[0]
+    for split in (1, 5, 6, 11):
+        tensors, meta = states[split]
+        again = make(pressure, how)
+        again.load(load(save(tensors)), meta)
+        again.run(split, 12)
+        assert same(again.state()[0], end), f"resumed at step {split}"
+
+
+@pytest.mark.parametrize("pressure", PRESSURES, ids=str)
+def test_it_acts_and_masks_hold(pressure):
+    pushed, free = make(pressure), make(None)
+    pushed.run(0, 12)
+    free.run(0, 12)
+    assert not same(pushed.state()[0], free.state()[0])
+    for name, mask in keep().items():
+        assert bool((pushed.model.get_parameter(name)[~mask] == 0).all())
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_once_a_step_whatever_the_parts(parts):
+    """One step of plain SGD, without dropout, norm and decay: w - lr (g + λ w / ‖w‖)."""
+    found = []
+    for pressure in (None, GroupLasso(strength=0.5)):
+        model = net(dropout=0.0, norm=False)
+        plan = training(accumulate=parts, lr=0.1, weight_decay=0.0, schedule={"name": "constant"},
+                        optimiser={"name": "sgd", "momentum": 0.0})  # fmt: skip
+        target = (Target("0", "neurons", (8,), (HIDDEN.members[0],)),)
+        trainer = Trainer(model, plan, Points(), seed=5, pressure=pressure, targets=target)
+        trainer.run(0, 1)
+        found.append(model[0].weight.detach().clone())
+    before = net(dropout=0.0, norm=False)[0].weight.detach()
+    expected = -0.1 * 0.5 * before / before.norm(dim=1, keepdim=True)
+    assert torch.allclose(found[1] - found[0], expected, atol=1e-6)
+
+
+def test_a_foreign_pressure_cannot_move_what_masks_prune():
+    class Stubborn(GroupLasso):
+        """Pushes everything by one."""
+
+        name = "stubborn"
+
+        def gradient(self, weights, targets, progress, decided):
+            return {"0.weight": torch.ones_like(weights["0.weight"])}
+
+    trainer = make(Stubborn())
+    trainer.run(0, 4)
+    assert bool((trainer.model[0].weight[~keep()["0.weight"]] == 0).all())
+
+
+def test_growing_waits_for_its_beginning():
+    pushed, free = make(Growing(density=0.5, begin=0.5)), make(None)
+    pushed.run(0, 5)
+    free.run(0, 5)
+    assert same(pushed.state()[0], free.state()[0])
+    pushed.run(5, 8)
+    assert any(name.startswith("pressure.") for name in pushed.state()[0])
+
+
+def test_a_trained_network_is_trained_again_for_the_pressure():
+    recipe = sc.recipe("network-slimming", density=0.5)
+    ops = build(recipe, 4, 12, trained=True)
+    assert [op for op in ops if isinstance(op, Train)] == [Train("dense", 0, 12)]
+    assert not any(
+        isinstance(op, Train) for op in build(sc.recipe("l1-filters"), 4, 12, trained=True)
+    )
+
+
+def test_what_nothing_trains_is_refused():
+    recipe = sc.recipe("network-slimming", density=0.5)
+    with pytest.raises(PlanError, match="l1-bn"):
+        build(recipe, 0, 0)
+    with pytest.raises(PlanError, match="no recovery that trains"):
+        sc.Recipe(**{**dict(recipe), "pressure": L1Bn(during="recovery")})
+    both = {**dict(sc.recipe("l1-filters", fine_tune="2ep")), "pressure": L1Bn(during="recovery")}
+    assert sc.Recipe(**both).pushes("recovery")
+    assert not sc.Recipe(**both).pushes("training")
+
+
+def test_networks_without_batch_norms_are_refused_before_training():
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 3), torch.nn.Flatten()
+    )
+    with pytest.raises(PlanError, match="group-lasso"):
+        sc.plan(model, "network-slimming", example=torch.zeros(2, 1, 6, 6))
+
+
+@pytest.mark.parametrize("method", ["network-slimming", "ssl", "greg", "depgraph-sparse"])
+def test_the_methods_train_prune_and_shrink(method):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),
+        torch.nn.Conv2d(8, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),
+        torch.nn.Flatten(), torch.nn.Linear(32, 3),
+    )  # fmt: skip
+    x, y = torch.randn(32, 1, 6, 6), torch.randint(3, (32,))
+    plan = sc.preset("short").model_copy(
+        update={"length": training(length="3ep").length, "batch_size": 8}
+    )
+    result = sc.prune(model, method, density=0.5, data=(x, y), training=plan, fine_tune="1ep")
+    small = sc.shrink(result, x[:2])
+    assert sum(len(units) for units in small.kept.values()) == 8
+    assert small.record["difference"] < 1e-4
