@@ -139,7 +139,13 @@ class Recipe(Component):
             raise PlanError(
                 f"walk '{self.walk}' trains nothing; pressure '{self.pressure.name}' would be ignored"
             )
-        trains = self.recovery is not None and self.recovery.plan().schedule != "none"
+        plan = self.recovery.plan() if self.recovery is not None else None
+        trains = plan is not None and plan.schedule != "none"
+        if plan is not None and plan.adapter is not None and self.pressure.during != "training":
+            raise PlanError(
+                f"pressure '{self.pressure.name}' pushes weights, which an adapter leaves frozen; let "
+                "it push during 'training', or fine-tune without adapter"
+            )
         if self.pressure.during != "training" and not trains:
             raise PlanError(
                 f"pressure '{self.pressure.name}' pushes during {self.pressure.during}, but the recipe "

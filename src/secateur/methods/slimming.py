@@ -38,13 +38,8 @@ def network_slimming(
     now with the penalty. Channels that a residual sum ties together are left alone, where the paper
     selects them at the entry of each block.
     """
-    recipe = coupled(BnScale(), density, False, kinds, fine_tune, lr_scale)
-    return pressed(across_layers(recipe), L1Bn(strength=strength))
-
-
-def across_layers(recipe: Recipe) -> Recipe:
-    """One ranking for all layers by the scores as they are; one unit of each stays."""
-    return Recipe(**{**dict(recipe), "allocator": {"name": "model-wide", "floor": 1}})
+    recipe = coupled(BnScale(), density, True, kinds, fine_tune, lr_scale, relative=False)
+    return pressed(recipe, L1Bn(strength=strength))
 
 
 @method(
@@ -70,8 +65,8 @@ def ssl(
     anything. Its groups of filter shapes and of whole layers are not used.
     """
     criterion = FirstMember(inner=Magnitude(p=2.0))
-    recipe = coupled(criterion, density, False, kinds, fine_tune, lr_scale)
-    return pressed(across_layers(recipe), GroupLasso(strength=strength))
+    recipe = coupled(criterion, density, True, kinds, fine_tune, lr_scale, relative=False)
+    return pressed(recipe, GroupLasso(strength=strength))
 
 
 @method(
