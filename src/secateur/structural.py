@@ -12,7 +12,8 @@ from .measure.report import measure as _measure
 from .shrinking import Shrunk, shrink
 from .structure.coupled import Chosen, chosen, trace_example
 from .structure.graph.capture import SECONDS
-from .structure.listing import Structures
+from .structure.listing import Structures, layers_of
+from .structure.residual import residual_blocks
 
 __all__ = ["Shrunk", "measure", "shrink", "trace"]
 
@@ -39,7 +40,10 @@ def trace(
     <BLANKLINE>
     1 structures, 1 on by default; MACs are those of the whole example
     """
-    return Structures(trace_example(model, example, "trace", chosen(outputs), seconds))
+    found = trace_example(model, example, "trace", chosen(outputs), seconds)
+    has_data = not any(p.is_meta for p in model.parameters())
+    blocks = residual_blocks(model, example) if has_data else ()
+    return Structures(found, layers_of(found, model, blocks))
 
 
 def measure(

@@ -71,6 +71,22 @@ def test_the_text_names_structures_and_what_froze_others() -> None:
     assert "frozen: conv1.weight, dimension 2 of size 3: convolution window" in everything
 
 
+def test_residual_blocks_are_listed_as_layers_with_what_they_cost() -> None:
+    found = sc.trace(
+        build_seeded("resnet20", 0, num_classes=10, in_channels=1, image_size=8), IMAGE
+    )
+    layers = {layer.name: layer for layer in found.layers}
+    assert "layer1.1" in layers
+    assert "layer2.0" not in layers  # it changes the shape
+    assert layers["layer1.1"].exact
+    assert layers["layer1.1"].parameters == 2 * (16 * 16 * 9 + 2 * 16)
+    assert (
+        layers["layer1.1"].macs == 2 * 2 * 64 * 16 * 16 * 9
+    )  # two convolutions, two images of 8 x 8
+    (line,) = [line for line in str(found).splitlines() if line.startswith("layer1.1 ")]
+    assert line.split()[1:6] == ["layers", "1", "6", "4,672", "589,824"]
+
+
 def test_the_command_prints_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["trace", "resnet8"]) == 0
     assert capsys.readouterr().out == str(sc.trace(network(), IMAGE)) + "\n"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import nn
 
 from .graph import Axis, Trace
-from .graph.axes import Frozen, Slice
-from .graph.infer import INTO_PART, OUT_OF_PART
+from .graph.axes import Frozen, Slice, macs_of
+from .graph.infer import INTO_PART, OUT_OF_PART, layer_of
+from .graph.parts import within
+from .residual import Block
 
 EXPECTED = ("user input", "user output", "convolution window", INTO_PART, OUT_OF_PART)
 """Reasons nobody wonders about: shown with everything else only when all is asked for."""
@@ -16,19 +21,55 @@ SHOWN = 4
 """How many names a line gives before it counts the rest."""
 
 
+@dataclass(frozen=True)
+class Layer:
+    """A residual block that may go whole, as structure `layers` takes it.
+
+    Attributes:
+        name: path of the module.
+        exact: whether with all weights zero it hands on its input.
+        why: why not.
+        tensors, parameters, macs: what it takes along; multiplications at the example.
+    """
+
+    name: str
+    exact: bool
+    why: str
+    tensors: int
+    parameters: int
+    macs: int
+
+
+def layers_of(found: Trace, model: nn.Module, blocks: Iterable[Block]) -> tuple[Layer, ...]:
+    """Blocks with what they cost."""
+    macs: dict[str, int] = defaultdict(int)
+    for cost in found.inference.costs:
+        macs[layer_of(cost.node)] += macs_of([cost])
+    out = []
+    for block in blocks:
+        held = list(model.get_submodule(block.name).parameters())
+        inside = sum(n for layer, n in macs.items() if within(layer, block.name))
+        size = sum(p.numel() for p in held)
+        out.append(Layer(block.name, block.identity, block.why, len(held), size, inside))
+    return tuple(out)
+
+
 class Structures(tuple[Axis, ...]):
     """What `secateur.trace` found: a tuple of axes; as text, a table and what was frozen.
 
     Attributes:
         trace: the full trace behind it, with terms and events.
+        layers: residual blocks that may go whole; none where the weights have no data.
     """
 
     trace: Trace
+    layers: tuple[Layer, ...]
 
-    def __new__(cls, found: Trace) -> Structures:
-        """The axes of a trace."""
+    def __new__(cls, found: Trace, layers: Sequence[Layer] = ()) -> Structures:
+        """The axes of a trace, and the layers beside them."""
         made = super().__new__(cls, found.axes)
         made.trace = found
+        made.layers = tuple(layers)
         return made
 
     @property
@@ -38,7 +79,7 @@ class Structures(tuple[Axis, ...]):
 
     def lines(self, everything: bool = False) -> Iterator[str]:
         """The table, then what was frozen; `everything` adds axes' tensors and each frozen dimension."""
-        yield from _table(self, everything)
+        yield from _table(self, self.layers, everything)
         yield ""
         on = sum(axis.default for axis in self)
         yield f"{len(self)} structures, {on} on by default; MACs are those of the whole example"
@@ -55,10 +96,10 @@ class Structures(tuple[Axis, ...]):
 _HEAD = ("name", "kind", "units", "members", "params/unit", "MACs/unit", "on", "removal")
 
 
-def _table(axes: tuple[Axis, ...], everything: bool) -> Iterator[str]:
-    rows = [_HEAD, *(_row(axis) for axis in axes)]
+def _table(axes: tuple[Axis, ...], layers: tuple[Layer, ...], everything: bool) -> Iterator[str]:
+    rows = [_HEAD, *(_row(axis) for axis in axes), *(_layer(layer) for layer in layers)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-    for row, axis in zip(rows, [None, *axes], strict=True):
+    for row, axis in zip(rows, [None, *axes, *[None] * len(layers)], strict=True):
         cells = [
             cell.rjust(width) if 2 <= i <= 5 else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -77,6 +118,13 @@ def _row(axis: Axis) -> tuple[str, ...]:
         axis.name, axis.kind, *(f"{n:,}" for n in counts), "on" if axis.default else "off",
         removal + off,
     )  # fmt: skip
+
+
+def _layer(layer: Layer) -> tuple[str, ...]:
+    removal = "exact" if layer.exact else f"not exact: {layer.why}"
+    counts = (1, layer.tensors, layer.parameters, layer.macs)
+    note = "; off: a whole block, taken by structure 'layers'"
+    return layer.name, "layers", *(f"{n:,}" for n in counts), "off", removal + note
 
 
 def _slice(part: Slice) -> str:
