@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("selection", "masks", "tracing")
+NAMES = ("selection", "masks", "tracing", "blockwise")
 
 
 def main() -> None:

@@ -88,19 +88,19 @@ class Conductor:
         if len(self._done) == len(self.blocks):
             return None
         reached = self._call(0)
-        return None if reached is None else self.blocks[reached.block]
+        return None if reached is None else self.blocks[reached[0]]
 
     def outputs_of(self, block: Block) -> Iterator[tuple[int, Any]]:
         """(number of the batch, output of the block) for every batch, with the weights it has now."""
         self._wanted = block.name
         for number in range(len(self.batches)):
             reached = self._call(number)
-            if reached is None or reached.block != block.name:
+            if reached is None or reached[0] != block.name:
                 raise PlanError(
                     f"batch {number} does not run through '{block.name}'; the block-wise walk needs "
                     "a model whose blocks run in the same order for every batch"
                 )
-            yield number, reached.output
+            yield number, reached[1]
 
     def run(self, block: Block) -> None:
         """Run the block on every batch and let go of what it gave: for hooks."""
@@ -132,12 +132,16 @@ class Conductor:
         return self.batches[self._number]
 
     @torch.no_grad()
-    def _call(self, number: int) -> _Stop | None:
+    def _call(self, number: int) -> tuple[str, Any] | None:
+        """The block that was reached and what it gave.
+
+        The exception itself is let go at once: its traceback holds every tensor of the forward pass.
+        """
         self._number = number
         try:
             forward(self.model, self.batches[number])
         except _Stop as reached:
-            return reached
+            return reached.block, reached.output
         except (TypeError, IndexError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise DataError(

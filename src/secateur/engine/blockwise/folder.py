@@ -17,6 +17,7 @@ from ...core.recipe import Recipe
 from ...core.types import Update
 from ..program import Prune, build
 from .conductor import Batch
+from .memory import return_freed_tensors
 from .output import FolderShelf, Output
 from .shards import Shards
 from .skeleton import Skeleton
@@ -67,6 +68,7 @@ def prune_folder(
         facts: plain data that the record is to hold, too (where the calibration data come from).
         before_naming: called with the finished folder and record before it gets its name.
     """
+    return_freed_tensors()
     shards, out = Shards(Path(source)), Path(out)
     update = one_update(recipe)
     skeleton = Skeleton(shards)

@@ -146,6 +146,8 @@ class FolderShelf:
         output: the folder in the making.
     """
 
+    keeps_masks = False
+
     def __init__(self, skeleton: Skeleton, output: Output) -> None:
         self.skeleton, self.output = skeleton, output
         self.copy = skeleton.shards.at(output.partial)
@@ -162,6 +164,7 @@ class FolderShelf:
     def store(self, block: Block, rows: list[dict[str, Any]]) -> None:
         """Write the block's tensors, then note that it is done."""
         self.copy.write(self.skeleton.stored(block.name))
+        self.release(block)
         self.output.journal["blocks"][block.name] = rows
         self.output.note()
 

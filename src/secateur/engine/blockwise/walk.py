@@ -28,6 +28,9 @@ Survey = dict[str, list[float]]
 class Shelf(Protocol):
     """Where the weights of blocks come from and go to."""
 
+    keeps_masks: bool
+    """Whether the caller wants all masks; a model on disk has its zeros."""
+
     def load(self, block: Block) -> None:
         """Make the block's weights real: the pruned ones where it is done already."""
 
@@ -58,6 +61,8 @@ class Shelf(Protocol):
 
 class InPlace:
     """The shelf of a model that is in memory as a whole: nothing is moved."""
+
+    keeps_masks = True
 
     def load(self, block: Block) -> None:
         """Already there."""
@@ -246,7 +251,9 @@ def _visit(
     with done.clock("load"):
         shelf.load(block)
     if rows is None:
-        rows = _prune(conductor, block, job, done, surveyed)
+        rows, masks = _prune(conductor, block, job, done, surveyed)
+        if shelf.keeps_masks:
+            done.masks.update(masks)
         with done.clock("store"):
             shelf.store(block, rows)
             shelf.load(block)  # what follows must see the weights as they are stored
@@ -260,18 +267,18 @@ def _visit(
 
 def _prune(
     conductor: Conductor, block: Block, job: Job, done: Walked, surveyed: Survey
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     """Statistics, the one step, and the masks on the weights."""
     with done.clock("calibrate"):
         stats = statistics(conductor, block, job.recipe, job.of(block))
     view = job.view(conductor.model, block, stats, surveyed)
     if view is None:
-        return []
+        return [], {}
     with done.clock("solve"):
         chosen = step(job.recipe, view, job.update, first=job.first)
         apply(conductor.model, view.targets, chosen)
-    done.masks.update(chosen)
-    return [_row(block, t, chosen[t.name]) | view.notes.get(t.name, {}) for t in view.targets]
+    rows = [_row(block, t, chosen[t.name]) | view.notes.get(t.name, {}) for t in view.targets]
+    return rows, chosen
 
 
 def statistics(

@@ -1,0 +1,227 @@
+"""Block-wise pruning: seconds and peak memory per block, the solver's share of matmul speed, bounds.
+
+Models are generated with random weights, layer by layer, so that none is ever whole in memory. Every
+run is a process of its own, whose peak resident memory is what the kernel reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+def generate(
+    folder: Path, layers: int, hidden: int, intermediate: int, vocabulary: int = 256
+) -> int:
+    """Write a random Llama, a file for each layer; returns the bytes of its weights."""
+    from safetensors.torch import save_file
+    from transformers import LlamaConfig
+
+    folder.mkdir(parents=True)
+    config = LlamaConfig(
+        hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers,
+        num_attention_heads=hidden // 64, num_key_value_heads=hidden // 64, vocab_size=vocabulary,
+        max_position_embeddings=512, tie_word_embeddings=True, architectures=["LlamaForCausalLM"],
+    )  # fmt: skip
+    config.save_pretrained(folder)
+    rng = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=rng) * shape[-1] ** -0.5
+
+    square = dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj"), (hidden, hidden))
+    wide = {"gate_proj": (intermediate, hidden), "up_proj": (intermediate, hidden)}
+    wide["down_proj"] = (hidden, intermediate)
+    ends = {"model.embed_tokens.weight": draw(vocabulary, hidden)}
+    parts = {"ends": ends | {"model.norm.weight": torch.ones(hidden)}}
+    index: dict[str, str] = {}
+    for i in range(-1, layers):
+        name = f"layer-{i:03d}.safetensors"
+        start = f"model.layers.{i}"
+        tensors = parts["ends"] if i < 0 else {
+            **{f"{start}.self_attn.{n}.weight": draw(*s) for n, s in square.items()},
+            **{f"{start}.mlp.{n}.weight": draw(*s) for n, s in wide.items()},
+            f"{start}.input_layernorm.weight": torch.ones(hidden),
+            f"{start}.post_attention_layernorm.weight": torch.ones(hidden),
+        }  # fmt: skip
+        save_file(tensors, folder / name)
+        index |= dict.fromkeys(tensors, name)
+    text = json.dumps({"metadata": {}, "weight_map": index})
+    (folder / "model.safetensors.index.json").write_text(text)
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def child(asked: dict[str, Any]) -> dict[str, Any]:
+    """Prune one folder in this process, with `spare` bytes of data to come where that is given."""
+    import secateur as sc
+    from secateur.engine.blockwise.folder import prune_folder
+
+    rng = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, 256, (asked["samples"], asked["length"]), generator=rng)
+    batches = [{"input_ids": part} for part in ids.split(asked["batch"])]
+    limit = resource.RLIM_INFINITY
+    if asked.get("spare"):
+        _warm_up(batches[:1])
+        limit = _data() + asked["spare"]
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    done = prune_folder(
+        asked["source"], sc.recipe(asked["method"], density=0.5), asked["out"], batches=batches,
+        activations=asked.get("activations", "memory"),
+    )  # fmt: skip
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    found = {"peak": peak, "seconds": done.seconds, "sparsity": done.record["sparsity"]}
+    return found | {"limit": limit, "whole": _loads(asked["source"])} if limit > 0 else found
+
+
+def _warm_up(batches: list[dict[str, torch.Tensor]]) -> None:
+    """Import all that a run imports on the way, before its memory is limited."""
+    import secateur as sc
+    from secateur.engine.blockwise.folder import prune_folder
+
+    with tempfile.TemporaryDirectory() as folder:
+        generate(Path(folder) / "a", 1, 64, 64)
+        recipe = sc.recipe("wanda")
+        prune_folder(
+            Path(folder) / "a", recipe, Path(folder) / "b", batches=batches, activations="disk"
+        )
+        _loads(f"{folder}/b")
+
+
+def _data() -> int:
+    """Bytes of this process's data, as the limit counts them."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmData")).split()[1]) * 1024
+
+
+def _loads(folder: str) -> bool:
+    """The control: whether the whole model can be loaded within the limit."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        AutoModelForCausalLM.from_pretrained(folder)
+    except (MemoryError, RuntimeError, OSError):
+        return False
+    return True
+
+
+def run(**asked: Any) -> dict[str, Any] | None:
+    """`child` in a process of its own; None where it failed."""
+    env = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    words = [sys.executable, "-m", "benchmarks.blockwise", "--child", json.dumps(asked)]
+    found = subprocess.run(words, env=env, capture_output=True, text=True, cwd=ROOT)
+    return json.loads(found.stdout.splitlines()[-1]) if found.returncode == 0 else None
+
+
+def matmul_speed(n: int = 2048, tries: int = 5) -> float:
+    """Float operations a second of an n x n product, the best of some tries."""
+    a, b = torch.randn(n, n), torch.randn(n, n)
+    best = min(_timed(lambda: a @ b) for _ in range(tries))
+    return 2 * n**3 / best
+
+
+def _timed(function: Any) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def solve_operations(hidden: int, intermediate: int) -> float:
+    """What SparseGPT has to do for one Llama block: factorise, invert, update.
+
+    n³/3 for Cholesky, n³/3 for the triangular inverse, out · n² for what a block of columns changes in
+    the rest, 128 · out · n for what it changes within.
+    """
+    shapes = [(hidden, hidden)] * 4 + [(intermediate, hidden)] * 2 + [(hidden, intermediate)]
+    return sum(2 / 3 * n**3 + out * n**2 + 128 * out * n for out, n in shapes)
+
+
+def speed(hidden: int, folder: Path, samples: int, length: int) -> None:
+    """Seconds of one block by part, for Wanda and SparseGPT."""
+    intermediate = hidden * 11 // 4
+    source = folder / f"speed-{hidden}"
+    generate(source, 1, hidden, intermediate)
+    for method in ("wanda", "sparsegpt"):
+        fast = matmul_speed()
+        out = folder / f"{method}-{hidden}"
+        found = run(source=str(source), out=str(out), method=method, samples=samples,
+                    length=length, batch=8)  # fmt: skip
+        assert found is not None
+        seconds = found["seconds"]
+        disk = seconds["load"] + seconds["store"]
+        line = (
+            f"hidden {hidden}, {method}: calibrate {seconds['calibrate']:.2f} s, solve "
+            f"{seconds['solve']:.2f} s, forward {seconds['forward']:.2f} s, read and write "
+            f"{disk:.2f} s, peak {found['peak'] / 1e9:.2f} GB"
+        )
+        if method == "sparsegpt":
+            reached = solve_operations(hidden, intermediate) / seconds["solve"]
+            line += (
+                f"; solve at {reached / 1e9:.1f} of {fast / 1e9:.1f} GFLOP/s: {reached / fast:.0%}"
+            )
+        print(line, flush=True)
+
+
+def depth(folder: Path, hidden: int, intermediate: int) -> float:
+    """Peak memory of 32 layers over that of 8."""
+    peaks = []
+    for layers in (8, 32):
+        source = folder / f"depth-{layers}"
+        size = generate(source, layers, hidden, intermediate)
+        found = run(source=str(source), out=str(folder / f"pruned-{layers}"), method="wanda",
+                    samples=8, length=64, batch=4)  # fmt: skip
+        assert found is not None
+        peaks.append(found["peak"])
+        print(
+            f"{layers} layers, {size / 1e6:.0f} MB: peak {found['peak'] / 1e6:.0f} MB", flush=True
+        )
+    print(f"ratio {peaks[1] / peaks[0]:.3f}", flush=True)
+    return peaks[1] / peaks[0]
+
+
+def beyond(folder: Path, layers: int, hidden: int, intermediate: int, spare: int) -> None:
+    """A model whose file is larger than the data a process may have is pruned to the end."""
+    source = folder / "beyond"
+    size = generate(source, layers, hidden, intermediate)
+    found = run(source=str(source), out=str(folder / "beyond-out"), method="wanda", samples=8,
+                length=64, batch=4, spare=spare, activations="disk")  # fmt: skip
+    assert found is not None
+    print(
+        f"file {size / 1e6:.0f} MB, limit {found['limit'] / 1e6:.0f} MB: done block by block, "
+        f"{'loaded' if found['whole'] else 'refused'} at once",
+        flush=True,
+    )
+
+
+def main(words: list[str] | None = None) -> None:
+    """All figures, or `--child` for one run."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--child")
+    parser.add_argument("--hidden", type=int, nargs="*", default=[1024, 2048])
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--length", type=int, default=512)
+    asked = parser.parse_args(words)
+    if asked.child:
+        print(json.dumps(child(json.loads(asked.child))))
+        return
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    with tempfile.TemporaryDirectory() as folder:
+        depth(Path(folder), 512, 1376)
+        beyond(Path(folder), 48, 512, 2048, 160_000_000)
+        for hidden in asked.hidden:
+            speed(hidden, Path(folder), asked.samples, asked.length)
+
+
+if __name__ == "__main__":
+    main()
