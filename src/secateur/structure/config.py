@@ -23,6 +23,9 @@ from .graph.replay import as_json
 TRIALS = 100
 """How many configurations are built at most."""
 
+UNSAID = re.compile(r"inner|size|width|dim")
+"""Names of sizes that may be left out of a configuration, to be derived from others (GPT-2's `n_inner`)."""
+
 Signature = Mapping[tuple[str, ...], Any]
 Path = tuple[str | int, ...]
 
@@ -270,6 +273,8 @@ def _candidates(
             yield from ([Setting(path, value, new)] for new in _shares(path, value, sizes))
         if value is None:
             yield from ([Setting(path, None, v)] for name, v in sorted(held) if name == path[-1])
+        if value is None and UNSAID.search(str(path[-1])):
+            yield from ([Setting(path, None, new)] for new in sorted({new for _, new in sizes}))
 
 
 def _shares(path: Path, value: int, sizes: set[tuple[int, int]]) -> list[int]:
