@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -99,3 +101,16 @@ def test_what_would_be_ignored_or_is_unknown_is_refused() -> None:
         sc.recipe("smart-farm", importance="loudness")
     with pytest.raises(PlanError, match="ffn, attention"):
         sc.recipe("smart-farm", prune="feet")
+
+
+def test_equal_widths_are_what_the_stock_loader_reads(small: nn.Module, tmp_path: Path) -> None:
+    result = prune(small, density=0.75, equal=True)
+    assert {int(mask.sum()) for mask in result.units.values()} == {18}
+    shrunk = sc.shrink(result, batches()[0]).model
+    shrunk.save_pretrained(tmp_path)
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert again.config.intermediate_size == 18
+    with torch.no_grad():
+        assert torch.equal(again(**batches()[0]).logits, shrunk(**batches()[0]).logits)
+    with pytest.raises(PlanError, match="would ignore"):
+        sc.recipe("smart-farm", equal=True, late=2.0)

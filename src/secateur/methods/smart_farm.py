@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..allocation import ModelWide
-from ..core.axes import Criterion
+from ..allocation import Bounded, ModelWide, Uniform
+from ..core.axes import Allocator, Criterion
 from ..core.cards import method
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
@@ -41,6 +41,7 @@ def smart_farm(
     late: float = 1.0,
     cap: float = 1.0,
     floor: float = 1,
+    equal: bool = False,
     fine_tune: str | None = None,
     lr_scale: float = 0.1,
 ) -> Recipe:
@@ -53,9 +54,11 @@ def smart_farm(
     loses more than `cap` of its own nor keeps fewer than `floor` (a number, or a fraction below 1), and
     what these withhold is taken elsewhere, so that the total is exact. `prune` says what goes: `ffn`
     neurons, `attention` (key-value groups with their queries), `both` (each kind its share), or
-    `query-heads` for models with one key-value head. `importance` judges by activation, by `gradient`
-    (Σ |w| E|g| over everything a unit owns) or by `magnitude` (Σ |w|), the last two relative to the
-    layer's mean. `density` is the fraction of units kept.
+    `query-heads` for models with one key-value head. `equal` keeps the same share of every layer
+    instead of ranking them together, so that loaders which read one width for all layers take the
+    result (choose a density that is a whole number of units). `importance` judges by activation, by
+    `gradient` (Σ |w| E|g| over everything a unit owns) or by `magnitude` (Σ |w|), the last two relative
+    to the layer's mean. `density` is the fraction of units kept.
 
     A method of this project, made for tomato greenhouses; related: Muralidharan et al. 2024, arXiv
     2407.14679.
@@ -63,6 +66,10 @@ def smart_farm(
     weights = {"mean": mean, "largest": largest, "active": active, "threshold": threshold}
     criterion = _criterion(importance, {k: v for k, v in weights.items() if v is not None})
     if (early, middle, late) != (1, 1, 1):
+        if equal:
+            raise PlanError(
+                "layer scales weigh layers against each other; `equal` would ignore them"
+            )
         criterion = LayerScale(inner=criterion, early=early, middle=middle, late=late)
     if prune not in KINDS:
         raise PlanError(f"prune '{prune}' is none of {', '.join(KINDS)}")
@@ -70,10 +77,17 @@ def smart_farm(
         structure=Coupled(kinds=KINDS[prune]),
         criterion=criterion,
         scope=Tensorwise(),
-        allocator=ModelWide(floor=floor, cap=cap, by_kind=prune == "both"),
+        allocator=_allocator(floor, cap, prune == "both", equal),
         schedule=OneShot(density=density),
         recovery=fine_tuning(fine_tune, lr_scale),
     )
+
+
+def _allocator(floor: float, cap: float, by_kind: bool, equal: bool) -> Allocator:
+    """How many of each layer."""
+    if not equal:
+        return ModelWide(floor=floor, cap=cap, by_kind=by_kind)
+    return Bounded(inner=Uniform(), floor=floor, cap=cap) if floor or cap < 1 else Uniform()
 
 
 def _criterion(importance: str, weights: dict[str, float]) -> Criterion:
