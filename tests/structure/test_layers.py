@@ -177,6 +177,7 @@ def test_layers_and_units_at_once() -> None:
     small = shrunk.model
     assert small.config.num_hidden_layers == len(small.model.layers) == 1
     assert small.config.intermediate_size == 20
+    assert small.config.max_position_embeddings == 64  # as many as there were neurons, by chance
     assert shrunk.record["difference"] < 1e-5
     assert shrunk.record["loadable"] == "stock"
 

@@ -174,18 +174,22 @@ class _Search:
         return signature(made)
 
     def _helps(self, made: Signature) -> bool:
-        """Something changed, and all that did is now as wanted."""
+        """A tensor changed, and all that did is now as wanted."""
         assert self.now is not None
         moved = [k for k in {*made, *self.now} if made.get(k, self) != self.now.get(k, self)]
         heard = [k for k in moved if self._tells(k, made)]
-        return bool(heard) and all(
+        return any(k[0] == "tensor" for k in heard) and all(
             self._follows(k, made) or _agrees(self.now.get(k), made.get(k), self.wanted.get(k))
             for k in heard
         )
 
     def _follows(self, key: tuple[str, ...], made: Signature) -> bool:
         """Whether an attribute of the network may still say an old size."""
-        return key[0] == "attribute" and (self.wanted.get(key), made.get(key)) in self.sizes
+        old, new = self.wanted.get(key), made.get(key)
+        shares = (
+            "group" in key[-1] and type(old) is type(new) is int
+        )  # query heads for each key head
+        return key[0] == "attribute" and (shares or (old, new) in self.sizes)
 
     def stale(self) -> Iterator[Change]:
         """Attributes that still say an old size."""
