@@ -8,6 +8,7 @@
 """
 
 from .api import Result, methods, plan, prune, recipe, score
+from .budgeting import density_for
 from .core.errors import SecateurError
 from .core.recipe import Recipe
 from .core.time import Time
@@ -26,6 +27,7 @@ __all__ = [
     "Shrunk",
     "Time",
     "Training",
+    "density_for",
     "export",
     "load",
     "measure",

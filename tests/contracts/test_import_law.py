@@ -38,6 +38,7 @@ LAW: dict[str, set[str]] = {
         "structural",
         "structure",
     },
+    "budgeting": {"core", "api", "structural", "structure"},
     "saving": {"core", "api", "artifact", "materialise", "models", "structural", "structure"},
     "language": {"core", "api", "artifact", "engine", "text"},
     "experiments": {"core", "api", "batches", "engine", "methods"} | AXES | LEAVES,
@@ -57,7 +58,16 @@ LAW: dict[str, set[str]] = {
     | AXES
     | LEAVES,
     "__main__": {"cli"},
-    "__init__": {"core", "api", "engine", "exporting", "language", "saving", "structural"}
+    "__init__": {
+        "core",
+        "api",
+        "budgeting",
+        "engine",
+        "exporting",
+        "language",
+        "saving",
+        "structural",
+    }
     | AXES
     | LEAVES,
 }
