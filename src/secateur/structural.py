@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from .core.errors import DataError
 from .measure.report import Comparison, Measured
 from .measure.report import compare as _compare
 from .measure.report import measure as _measure
@@ -41,8 +42,12 @@ def trace(
     1 structures, 1 on by default; MACs are those of the whole example
     """
     found = trace_example(model, example, "trace", chosen(outputs), seconds)
-    has_data = not any(p.is_meta for p in model.parameters())
-    blocks = residual_blocks(model, example) if has_data else ()
+    if any(p.is_meta for p in model.parameters()):
+        return Structures(found)
+    try:
+        blocks = residual_blocks(model, example)
+    except DataError as error:  # axes are known all the same
+        return Structures(found, unlisted=str(error))
     return Structures(found, layers_of(found, model, blocks))
 
 

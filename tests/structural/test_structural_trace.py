@@ -187,3 +187,16 @@ class TestMeasure:
     def test_the_command(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert call(["measure", "lenet-300-100", "--batch", "1"]) == 0
         assert "MACs" in capsys.readouterr().out
+
+
+def test_a_block_that_does_not_run_with_zero_weights_is_no_layer() -> None:
+    class Choosy(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not bool(self.weight.any()):
+                raise RuntimeError("nothing to multiply by")
+            return x + super().forward(x)
+
+    from secateur.structure.residual import residual_blocks
+
+    blocks = residual_blocks(nn.Sequential(Choosy(3, 3), Choosy(3, 3)), torch.ones(2, 3))
+    assert not any(block.identity for block in blocks)

@@ -60,16 +60,19 @@ class Structures(tuple[Axis, ...]):
     Attributes:
         trace: the full trace behind it, with terms and events.
         layers: residual blocks that may go whole; none where the weights have no data.
+        unlisted: why layers could not be looked for, where they could not.
     """
 
     trace: Trace
     layers: tuple[Layer, ...]
+    unlisted: str
 
-    def __new__(cls, found: Trace, layers: Sequence[Layer] = ()) -> Structures:
+    def __new__(cls, found: Trace, layers: Sequence[Layer] = (), unlisted: str = "") -> Structures:
         """The axes of a trace, and the layers beside them."""
         made = super().__new__(cls, found.axes)
         made.trace = found
         made.layers = tuple(layers)
+        made.unlisted = unlisted
         return made
 
     @property
@@ -84,6 +87,8 @@ class Structures(tuple[Axis, ...]):
         on = sum(axis.default for axis in self)
         yield f"{len(self)} structures, {on} on by default; MACs are those of the whole example"
         yield from _every_frozen(self.frozen) if everything else _frozen_by_reason(self.frozen)
+        if self.unlisted:
+            yield f"layers were not looked for: {self.unlisted}"
         for why in self.trace.untraced.values():
             yield f"in parts: {why}"
         for operator, layers in self.trace.unknown.items():

@@ -138,6 +138,8 @@ class _Watch:
                 inputs = pytree.tree_map(_copied, self.given[name])
                 try:
                     self.zeroed[name] = functional_call(module, zeros, *inputs)
+                except RuntimeError as error:
+                    self.zeroed[name] = error
                 finally:
                     self.busy = False
 
@@ -184,6 +186,8 @@ def _first(value: Any) -> Tensor | None:
 
 def _why_not(given: Any, zeroed: Any) -> str:
     """Why the outcome with zero weights is not the input; empty where it is."""
+    if isinstance(zeroed, RuntimeError):
+        return "does not run with zero weights"
     if not _same(_first(given), _first(zeroed)):
         return "zero weights do not hand on the input"
     if not all(any(_same(t, x) for x in _floats(given)) for t in _floats(zeroed)):
