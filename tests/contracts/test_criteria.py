@@ -107,7 +107,9 @@ def hidden(net):
 UNITS = {"any": [elements, rows], "coupled": [hidden]}
 """What a criterion speaks of -> the targets it is tried on."""
 spoken = pytest.mark.parametrize(
-    ("criterion", "targets"), [(c, t) for c in CRITERIA for t in UNITS[c.speaks]], ids=str
+    ("criterion", "targets"),
+    [(c, t) for c in CRITERIA for t in UNITS[c.speaks]],
+    ids=lambda value: getattr(value, "__name__", None) or str(value),
 )
 
 
