@@ -54,6 +54,22 @@ def by_name(method: str, **options: Any) -> Prune:
     return prune
 
 
+def smaller(method: str, **options: Any) -> Prune:
+    """A method of neurons, heads, layers or width, and what it masks taken out."""
+
+    def prune(model: nn.Module, batches: list[dict[str, Tensor]]) -> nn.Module:
+        single = [
+            {k: v[i : i + 1] for k, v in b.items()}
+            for b in batches
+            for i in range(len(b["input_ids"]))
+        ]
+        example = {name: torch.cat([b[name] for b in single[:2]]) for name in single[0]}
+        result = sc.prune(model, method, data=single, example=example, **options)
+        return sc.shrink(result, example).model
+
+    return prune
+
+
 ROWS = [
     Row("dense", "–", lambda model, batches: model),
     *(
@@ -69,8 +85,16 @@ ROWS = [
     Row("magnitude", "2:4", by_name("nm", fine_tune=None)),
     Row("OWL", "50 %", by_name("owl", sparsity=0.5)),
     Row("OWL, SparseGPT", "50 %", by_name("owl", sparsity=0.5, reconstruct=True)),
+    Row("FLAP", "31 % of neurons and heads", smaller("flap", density=0.69)),
+    Row(
+        "LLM-Pruner",
+        "21.5 % of neurons and heads",
+        smaller("llm-pruner", density=0.785, first=0, last=0),
+    ),
+    Row("ShortGPT", "1 of 5 layers", smaller("shortgpt", density=0.8)),
+    Row("Shortened LLaMA", "1 of 5 layers", smaller("shortened-llama", density=0.8)),
+    Row("SliceGPT", "20 % of the width", smaller("slicegpt", density=0.8)),
 ]
-"""Structured methods add their rows here."""
 
 
 def load(folder: Path) -> tuple[Any, Any]:
@@ -138,7 +162,9 @@ def measured(folder: Path) -> dict[str, Any]:
     for row in ROWS:
         pruned = row.prune(copy.deepcopy(model), batches)
         found = perplexity(pruned, tokenizer, held_out, batch_size=16)
-        rows.append({"label": row.label, "what": row.what, "perplexity": found.perplexity})
+        parameters = sum(p.numel() for p in pruned.parameters())
+        figures = {"perplexity": found.perplexity, "parameters": parameters}
+        rows.append({"label": row.label, "what": row.what, **figures})
         print(f"{row.label:16} {row.what:6} {found.perplexity:8.3f}", flush=True)
     return {
         "greedy": greedy(model, tokenizer),
@@ -159,11 +185,11 @@ def table(found: dict[str, Any]) -> str:
     lines += [f"Calibrated on 32 samples of {TOKENS} tokens of the model's own text, seed 0."]
     lines += [f"Greedy, from the start token: “{found['greedy']}”", ""]
     lines += [f"Perplexity over {found['tokens']:,} tokens of {STORIES} sampled stories:", ""]
-    lines += ["| method | removed | perplexity |", "|---|---|---|"]
-    ranked = sorted(
-        found["rows"], key=lambda row: (row["what"] != "–", row["what"] == "2:4", row["what"])
-    )
-    lines += [f"| {r['label']} | {r['what']} | {r['perplexity']:.3f} |" for r in ranked]
+    lines += ["| method | removed | perplexity | parameters |", "|---|---|---|---|"]
+    lines += [
+        f"| {r['label']} | {r['what']} | {r['perplexity']:.3f} | {r['parameters']:,} |"
+        for r in found["rows"]
+    ]
     lines += [
         "",
         "What each layer's output loses at 50 %, ‖ΔW X‖² / ‖W X‖² on the dense model's inputs "
