@@ -105,3 +105,10 @@ def test_stories_with_a_layer_less(method: str) -> None:
     found = stories.perplexity(small)
     assert found == pytest.approx(stories.perplexity(result.model), rel=1e-5)
     assert stories.perplexity(stories.stories()) < found < 30
+
+
+def test_layers_that_were_asked_to_go_are_no_collapse() -> None:
+    result = pruned("shortgpt", density=0.5, on_collapse="error")
+    last = result.record["points"][-1]
+    assert last["empty"] == last["unreachable"] == []
+    assert sum(not bool(mask.any()) for mask in result.units.values()) == 3

@@ -18,7 +18,7 @@ def record(run: Run, op: Evaluate) -> None:
         run.store.put("trained", Saved(run.state(), {}))
     masks = run.elements()
     point = {"round": op.round, "moment": op.moment, "density": run.density}
-    point |= measure_point(run.model, run.setting.example, masks)
+    point |= measure_point(run.model, run.setting.example, masks, run.meant)
     point["val"] = evaluate(run.model, run.setting.val) if run.setting.val is not None else None
     point["test"], point["seconds"] = None, run.seconds
     run.store.put(_name(len(run.place.points)), Saved(run.state(), {}, masks))

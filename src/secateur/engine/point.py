@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,18 +15,21 @@ from ..measure.params import count_parameters
 from ..measure.size import measure_size
 
 
-def measure_point(model: nn.Module, example: Any, masks: Mapping[str, Tensor]) -> dict[str, Any]:
+def measure_point(
+    model: nn.Module, example: Any, masks: Mapping[str, Tensor], meant: Collection[str] = ()
+) -> dict[str, Any]:
     """Everything that is counted rather than evaluated, as plain data.
 
     Args:
         model: its pruned weights are zero.
         example: an input; without one MACs are None and paths are not followed.
         masks: parameter name -> bool of its shape.
+        meant: layers that were removed as a whole because that was asked for.
     """
     count = count_parameters(model, masks)
     size = measure_size(model, masks)
     macs = count_macs(model, example, masks) if example is not None else None
-    health = health_of(model, example, masks)
+    health = health_of(model, example, masks, meant)
     return {
         "sparsity": count.sparsity,
         "density_all": 1 - count.sparsity_of_all,
@@ -44,8 +47,20 @@ def measure_point(model: nn.Module, example: Any, masks: Mapping[str, Tensor]) -
     }
 
 
-def health_of(model: nn.Module, example: Any, masks: Mapping[str, Tensor]) -> Health:
-    """Collapsed layers; where paths cannot be followed, those without a kept weight, and why."""
+def health_of(
+    model: nn.Module, example: Any, masks: Mapping[str, Tensor], meant: Collection[str] = ()
+) -> Health:
+    """Collapsed layers; where paths cannot be followed, those without a kept weight, and why.
+
+    Layers in `meant` are gone because a unit was all of them: no collapse.
+    """
+    found = _health_of(model, example, masks)
+    empty = [layer for layer in found.empty if layer not in meant]
+    unreachable = [layer for layer in found.unreachable if layer not in meant]
+    return Health(empty, unreachable, found.severed, found.untraced)
+
+
+def _health_of(model: nn.Module, example: Any, masks: Mapping[str, Tensor]) -> Health:
     if example is None:
         return _empty_layers(masks, "no example input was given")
     try:

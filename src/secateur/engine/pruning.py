@@ -100,7 +100,7 @@ def _initial(run: Run) -> Mapping[str, Tensor]:
 
 def _collapsed(run: Run, op: Prune) -> list[str]:
     """Layers that the new masks cut off, by name; refused where the setting says so."""
-    health = health_of(run.model, run.setting.example, run.elements())
+    health = health_of(run.model, run.setting.example, run.elements(), run.meant)
     layers = list(dict.fromkeys(health.empty + health.unreachable))
     names = ", ".join(layers[:5]) + (f" and {len(layers) - 5} more" if len(layers) > 5 else "")
     said = f"round {op.round} of method '{run.recipe.method}' collapses {names}"

@@ -152,6 +152,12 @@ class Run:
         """Masks of the units as masks of parameters."""
         return element_masks(self.targets, masks, self._shapes)
 
+    @property
+    def meant(self) -> set[str]:
+        """Layers that went because one unit was all of them (a residual block): no collapse."""
+        gone = [t for t in self.targets if t.units == 1 and not bool(self.masks[t.name].any())]
+        return {m.param.rpartition(".")[0] for target in gone for m in target.members}
+
     def mask_weights(self) -> None:
         """Bring weights, gradients and optimiser moments in line with the masks."""
         optimizer = self.trainer.optimizer if self.trainer is not None else None
