@@ -15,8 +15,8 @@ RUN = {"method": "wanda", "samples": 4, "length": 32, "batch": 2}
 
 def test_memory_is_that_of_a_block_and_may_be_less_than_the_model(tmp_path):
     """The deep model is pruned within a limit that half of its file fits into; whole, it does not."""
-    bench.generate(tmp_path / "shallow", 8, 256, 1536)
-    size = bench.generate(tmp_path / "deep", 32, 256, 1536)
+    bench.generate(tmp_path / "shallow", 6, 256, 1536)
+    size = bench.generate(tmp_path / "deep", 24, 256, 1536)
     shallow = bench.run(source=str(tmp_path / "shallow"), out=str(tmp_path / "a"), **RUN)
     asked = {"spare": size // 2, "activations": "disk", **RUN}
     deep = bench.run(source=str(tmp_path / "deep"), out=str(tmp_path / "b"), **asked)
