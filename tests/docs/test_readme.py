@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from export.gguf_models import build, byte_level
 
 from secateur.cli.main import call
 
@@ -45,8 +47,12 @@ def commands() -> list[str]:
     return [line.partition("#")[0].strip() for line in lines if line.startswith("secateur ")]
 
 
-def test_the_python_blocks_run_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_blocks_run_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from secateur.core.axes import Criterion
+
+    monkeypatch.chdir(tmp_path)
 
     namespace: dict[str, object] = {}
     try:
@@ -69,7 +75,17 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "yourpackage").mkdir()
     (folder / "yourpackage" / "__init__.py").touch()
     (folder / "yourpackage" / "nets.py").write_text(OWN_NETWORK)
+    language_model(folder / "path" / "to" / "model")
+    texts = [f"Tomato plant {n} wants {n * 7} ml of water at {n % 12} o'clock." for n in range(160)]
+    lines = [json.dumps({"text": text * 8}) for text in texts]
+    (folder / "calibration.jsonl").write_text("\n".join(lines))
     return folder
+
+
+def language_model(folder: Path) -> None:
+    """A tiny Llama with a tokenizer, as a folder."""
+    build("llama").save_pretrained(folder)
+    byte_level().save_pretrained(folder)
 
 
 def test_the_command_line_tour_runs_in_order(
