@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -220,11 +221,17 @@ def test_only_answers_have_labels_and_the_loss_looks_one_ahead() -> None:
 
 
 def run(
-    rouge: float, bleu: float, time: float, weights: int, pruned: bool = True
+    rouge: float,
+    bleu: float,
+    time: float,
+    weights: int,
+    pruned: bool = True,
+    spread: tuple[float, float] = (0.0, 0.0),
 ) -> dict[str, Any]:
     part = {"rougeL": {"f1": rouge}, "bleu": {"score": bleu}}
+    ratio = {"mean": time, "low": time - spread[0], "high": time + spread[1]}
     return {
-        "validation": part, "test": part, "response": {"ratio": {"mean": time}},
+        "validation": part, "test": part, "response": {"ratio": ratio},
         "memory": {"weights": weights}, "layers": {"x": [1, 2]} if pruned else {},
     }  # fmt: skip
 
@@ -244,6 +251,43 @@ def test_goals_and_the_best_run() -> None:
     assert best([("o", original)], original, Goals()) is None
     nothing = run(0.0, 0.0, 1.0, 100, pruned=False)
     assert judge(half, nothing, Goals(), "test").rouge == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("time", "spread", "met", "unclear"),
+    [
+        (0.60, (0.33, 0.36), False, True),  # the mean alone says yes
+        (0.75, (0.10, 0.10), False, True),
+        (0.60, (0.10, 0.10), True, False),
+        (0.80, (0.05, 0.05), False, False),
+    ],
+)
+def test_the_time_goal_wants_the_whole_interval(
+    time: float, spread: tuple[float, float], met: bool, unclear: bool
+) -> None:
+    original = run(0.5, 0.4, 1.0, 100, pruned=False)
+    verdict = judge(run(0.5, 0.4, time, 80, spread=spread), original, Goals(), "test")
+    assert verdict.met["time"] is met
+    assert verdict.unclear is unclear
+
+
+@pytest.mark.parametrize(("lang", "word"), [("en", "unclear"), ("ko", "불확실")])
+def test_the_report_says_where_the_time_is_unclear(
+    done: tuple[Path, list[dict[str, Any]]], tmp_path: Path, lang: str, word: str
+) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(done[0], root)
+    ends = {"1-1": (0.3, 0.9), "2-1": (0.3, 0.6), "2-t0": (0.8, 0.9)}
+    for entry in load_language(root).entries:
+        low, high = ends.get(entry.id, (0.8, 0.9))
+        path = root / entry.digest / "0" / "result.json"
+        result = json.loads(path.read_text())
+        result["response"]["ratio"] = {"mean": (low + high) / 2, "low": low, "high": high}
+        path.write_text(json.dumps(result))
+    plain = write(root, tmp_path, lang=lang, formats=("md",))["md"].read_text()
+    assert f"60.0 (30–90) {word}" in plain
+    assert "45.0 (30–60) ✓" in plain
+    assert "85.0 (80–90) ✗" in plain
 
 
 def test_a_newer_density_takes_the_place_of_the_other_word() -> None:

@@ -20,7 +20,8 @@ class Verdict:
         rouge, bleu: share of the original's ROUGE-L and BLEU that is kept.
         time: seconds an answer takes, of the original's, measured in turns.
         memory: bytes of the weights, of the original's.
-        met: goal -> whether it is met.
+        met: goal -> whether it is met; the time's only where the whole interval is at most its target.
+        unclear: the time's interval reaches from within the target to beyond it: met is not known.
     """
 
     rouge: float
@@ -28,6 +29,7 @@ class Verdict:
     time: float
     memory: float
     met: Mapping[str, bool]
+    unclear: bool
 
     @property
     def quality(self) -> float:
@@ -45,15 +47,16 @@ def judge(run: Mapping[str, Any], original: Mapping[str, Any], goals: Goals, par
     ours, theirs = run[part], original[part]
     rouge = _share(ours["rougeL"]["f1"], theirs["rougeL"]["f1"])
     bleu = _share(ours["bleu"]["score"], theirs["bleu"]["score"])
-    time = float(run["response"]["ratio"]["mean"])
+    ratio, most = run["response"]["ratio"], 1 - goals.time + 1e-9
     memory = _share(run["memory"]["weights"], original["memory"]["weights"])
     met = {
         "rouge": rouge >= goals.rouge - 1e-9,
         "bleu": bleu >= goals.bleu - 1e-9,
-        "time": time <= 1 - goals.time + 1e-9,
+        "time": ratio["high"] <= most,
         "memory": memory <= 1 - goals.memory + 1e-9,
     }
-    return Verdict(rouge, bleu, time, memory, met)
+    unclear = ratio["low"] <= most < ratio["high"]
+    return Verdict(rouge, bleu, float(ratio["mean"]), memory, met, unclear)
 
 
 def best(

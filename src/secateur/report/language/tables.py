@@ -102,11 +102,11 @@ def goals_table(rows: Rows, words: Words) -> Table:
         time=f"{100 * (1 - goals.time):g}",
         memory=f"{100 * (1 - goals.memory):g}",
     )
-    lines = tuple(_line(row, _kept(row)) for row in rows.pruned)
+    lines = tuple(_line(row, _kept(row, words)) for row in rows.pruned)
     return Table("goals", words("lm.table.goals"), _columns(GOALS, words), lines, caption)
 
 
-def _kept(row: Row) -> tuple[str, ...]:
+def _kept(row: Row, words: Words) -> tuple[str, ...]:
     verdict, ratio = row.verdict, row.run["response"]["ratio"]
     time = f"{say.percent(verdict.time, 1)} ({say.percent(ratio['low'], 0)}–{say.percent(ratio['high'], 0)})"
     values = {
@@ -115,7 +115,10 @@ def _kept(row: Row) -> tuple[str, ...]:
         "time": time,
         "memory": say.percent(verdict.memory, 1),
     }
-    marked = (f"{value} {MARKS[verdict.met[name]]}" for name, value in values.items())
+    marks = {name: MARKS[met] for name, met in verdict.met.items()}
+    if verdict.unclear:
+        marks["time"] = words("lm.unclear")
+    marked = (f"{value} {marks[name]}" for name, value in values.items())
     return (*marked, f"{sum(verdict.met.values())} / {len(verdict.met)}")
 
 

@@ -53,7 +53,8 @@ ENGLISH_LANGUAGE: dict[str, str] = {
     "lm.table.goals.caption": (
         "Goals: ROUGE-L at least {rouge} % and BLEU at least {bleu} % of the original's, response "
         "time at most {time} %, memory at most {memory} %. Met: ✓, missed: ✗. The time is the "
-        "ratio of answers given in turns, with its 95 % interval."
+        "ratio of answers given in turns, with its 95 % interval; its goal is met where the whole "
+        "interval is within it, and unclear where only a part is."
     ),
     "lm.column.id": "ID",
     "lm.column.prune": "Prune %",
@@ -103,6 +104,7 @@ ENGLISH_LANGUAGE: dict[str, str] = {
     "lm.figure.removed.caption": (
         "Percent of the layer's units that were taken out. Columns are runs with their ids."
     ),
+    "lm.unclear": "unclear",
     "lm.table.samples": "Some test questions",
     "lm.table.samples.caption": "As they are: the same questions for every run, greedy decoding.",
     "lm.winner.run": "Run",

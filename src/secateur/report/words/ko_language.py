@@ -47,7 +47,8 @@ KOREAN_LANGUAGE: dict[str, str] = {
     "lm.table.goals": "원본 대비 유지와 절감",
     "lm.table.goals.caption": (
         "목표: ROUGE-L은 원본의 {rouge} % 이상, BLEU는 {bleu} % 이상, 응답 시간은 {time} % 이하, 메모리는 "
-        "{memory} % 이하. 달성 ✓, 미달 ✗. 시간은 번갈아 답한 시간의 비율이며 95 % 신뢰구간을 함께 적었다."
+        "{memory} % 이하. 달성 ✓, 미달 ✗. 시간은 번갈아 답한 시간의 비율이며 95 % 신뢰구간을 함께 적었다. "
+        "구간 전체가 목표 안에 들면 달성이고, 일부만 들면 불확실이다."
     ),
     "lm.column.id": "ID",
     "lm.column.prune": "프루닝 %",
@@ -95,6 +96,7 @@ KOREAN_LANGUAGE: dict[str, str] = {
     "lm.figure.removed": "층마다 제거된 단위",
     "lm.figure.removed.alt": "행은 층, 열은 실험이다. 진할수록 많이 제거되었다.",
     "lm.figure.removed.caption": "층의 단위 가운데 제거된 퍼센트. 열은 실험 ID이다.",
+    "lm.unclear": "불확실",
     "lm.table.samples": "테스트 질문 몇 개",
     "lm.table.samples.caption": "있는 그대로의 답이다. 모든 실험에 같은 질문, 탐욕적 디코딩.",
     "lm.winner.run": "실험",
