@@ -30,6 +30,16 @@ def example_of(words: Sequence[str], device: str = "cpu") -> tuple[Any, ...] | d
     return tuple(tensor for _, tensor in made)
 
 
+def usual(config: Any, name: str, batch: int = 2) -> list[str]:
+    """The shape of an input of a usual kind: tokens or pixels."""
+    if name == "input_ids":
+        return [f"{name}={batch}x16:int64"]
+    if name == "pixel_values" and isinstance(getattr(config, "image_size", None), int):
+        channels = getattr(config, "num_channels", 3)
+        return [f"{name}={batch}x{channels}x{config.image_size}x{config.image_size}"]
+    raise PlanError(f"the network takes '{name}'; say its shape, --input {name}={batch}x…")
+
+
 def _input(word: str, device: str) -> tuple[str | None, torch.Tensor]:
     found = _SHAPE.fullmatch(word)
     if found is None:

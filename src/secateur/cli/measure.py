@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
+from ..core.errors import PlanError, unknown
 from ..measure.report import Comparison, Measured
+from ..measure.runtimes import RUNTIMES
 from ..structural import measure as find
-from .trace import network_of
+from .networks import Inputs, network_at
+
+FEWEST_PAIRS = 5
 
 
 def add(app: typer.Typer) -> None:
@@ -17,29 +23,103 @@ def add(app: typer.Typer) -> None:
 
 
 def measure(
-    network: Annotated[str, typer.Argument(help="built-in name or package.module:function")],
+    network: Annotated[
+        str, typer.Argument(help="built-in name, package.module:function, or a model's folder")
+    ],
     against: Annotated[
         str | None, typer.Argument(help="the reference network, to be compared with")
     ] = None,
     data: Annotated[str, typer.Option(help="the data set whose image shape they take")] = "digits",
-    batch: Annotated[int, typer.Option(min=1, help="images at a time")] = 16,
-    pairs: Annotated[int, typer.Option(min=5, help="timed pairs of a comparison")] = 30,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="an input's shape instead: 2x3x32x32, input_ids=2x16:int64"),
+    ] = None,
+    batch: Annotated[str, typer.Option(help="inputs at a time; several are timed: 1,16")] = "16",
+    threads: Annotated[
+        str | None, typer.Option(help="of the CPU in a comparison, e.g. 1,2; else as torch has it")
+    ] = None,
+    runtime: Annotated[
+        str, typer.Option(help="of a comparison: eager, compile, onnxruntime, or several")
+    ] = "eager",
+    pairs: Annotated[int, typer.Option(min=FEWEST_PAIRS, help="timed pairs of a comparison")] = 30,
     network_option: Annotated[
         list[str] | None, typer.Option(help="argument of the networks' constructor, name=value")
     ] = None,
+    trust: Annotated[
+        list[str] | None, typer.Option(help="package whose code may build an artifact's network")
+    ] = None,
+    plain: Annotated[bool, typer.Option("--json", help="print the measurement as JSON")] = False,
 ) -> None:
-    """Count parameters, MACs, bytes and memory; against another network time both in turn too."""
-    model, example = network_of(network, data, network_option or [], batch)
+    """Count parameters, MACs, bytes and memory; against another network time both in turn too.
+
+    MACs and memory are those of the first batch size, or of --input as it is. A folder is one that
+    secateur saved, or a model of transformers with its weights.
+    """
+    sizes = _numbers("--batch", batch)
+    taken = Inputs(data, inputs or [], sizes[0])
+    model, *others = (
+        network_at(where, taken, network_option or [], trust or ())
+        for where in (network, against)
+        if where is not None
+    )
+    example = taken.of(model)
     if against is None:
-        print(_alone(find(model, example)))
-        return
-    other, _ = network_of(against, data, network_option or [], batch)
-    print(find(model, example, against=other, pairs=pairs, names=(against, network)))
+        found = find(model, example)
+    else:
+        found = find(
+            model, example, against=others[0], names=(against, network), pairs=pairs,
+            batch_sizes=sizes,
+            threads=_numbers("--threads", threads) if threads else [],
+            runtimes=_runtimes(runtime),
+        )  # fmt: skip
+    print(json.dumps(_plain(found), indent=2) if plain else _lines(found))
 
 
-def _alone(measured: Measured | Comparison) -> str:
-    """One line per count."""
-    assert isinstance(measured, Measured)
-    counts = measured.counts()
+def _numbers(option: str, words: str) -> list[int]:
+    """`1,2` as numbers of 1 or more."""
+    parts = [part.strip() for part in words.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise PlanError(f"{option} takes numbers from 1 on, e.g. 1,16; not '{words}'")
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def _runtimes(words: str) -> list[str]:
+    """`eager,compile` as names that there are."""
+    names = [name.strip() for name in words.split(",")]
+    for name in names:
+        if name not in RUNTIMES:
+            raise unknown("runtime", name, RUNTIMES)
+    return list(dict.fromkeys(names))
+
+
+def _plain(found: Measured | Comparison) -> dict[str, Any]:
+    """What was measured, as plain data."""
+    if isinstance(found, Measured):
+        return {"counts": found.counts()}
+    second, first = found.names[1], found.names[0]
+    return {
+        "network": {"name": second, "counts": found.b.counts()},
+        "reference": {"name": first, "counts": found.a.counts()},
+        "latency": [
+            {
+                **asdict(row.setting),
+                "reference_seconds": row.a,
+                "network_seconds": row.b,
+                "speedup": {**asdict(row.speedup), "verdict": row.speedup.verdict},
+                "pairs": row.pairs,
+            }
+            for row in found.latency
+        ],
+        "verdict": found.verdict,
+        "mac_ratio": found.mac_ratio,
+        "reasons": found.reasons,
+    }
+
+
+def _lines(found: Measured | Comparison) -> str:
+    """A comparison as it prints itself; of one network a line per count."""
+    if isinstance(found, Comparison):
+        return str(found)
+    counts = found.counts()
     width = max(map(len, counts))
     return "\n".join(f"{what:{width}}  {number:>16,}" for what, number in counts.items())

@@ -15,7 +15,7 @@ from ..engine.blockwise.skeleton import read_config
 from ..models import build_seeded
 from ..structural import trace as find
 from ..structure.graph.capture import SECONDS
-from .inputs import example_of
+from .inputs import example_of, usual
 from .words import settings
 
 
@@ -82,14 +82,4 @@ def described(folder: Path, inputs: list[str]) -> tuple[nn.Module, Any]:
     build = made.from_config if name.startswith("Auto") else made._from_config
     with torch.device("meta"):
         model = build(config).eval()
-    return model, example_of(inputs or _usual(config, model.main_input_name), "meta")
-
-
-def _usual(config: Any, name: str) -> list[str]:
-    """The shape of an input of a usual kind: tokens or pixels."""
-    if name == "input_ids":
-        return [f"{name}=2x16:int64"]
-    if name == "pixel_values" and isinstance(getattr(config, "image_size", None), int):
-        channels = getattr(config, "num_channels", 3)
-        return [f"{name}=2x{channels}x{config.image_size}x{config.image_size}"]
-    raise PlanError(f"the network takes '{name}'; say its shape, --input {name}=2x…")
+    return model, example_of(inputs or usual(config, model.main_input_name), "meta")
