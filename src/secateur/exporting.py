@@ -88,10 +88,16 @@ def _format(path: Path, to: str | None) -> str:
     )
 
 
+def opened(folder: Path, trust: Collection[str] = ()) -> nn.Module:
+    """The network of a folder, whether `save` or transformers wrote it, in evaluation mode."""
+    model = stock_model(folder) if is_stock_folder(folder) else load(folder, trust=trust)
+    return model.eval()
+
+
 def _network(what: Any, trust: Collection[str]) -> nn.Module:
     """The network, in a copy without guards, in evaluation mode."""
     if isinstance(what, str | os.PathLike):
-        model = stock_model(Path(what)) if is_stock_folder(Path(what)) else load(what, trust=trust)
+        model = opened(Path(what), trust)
     else:
         model = copy.deepcopy(what if isinstance(what, nn.Module) else what.model)
     HardMasks.of(model).remove()
