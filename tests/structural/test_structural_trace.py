@@ -200,3 +200,21 @@ def test_a_block_that_does_not_run_with_zero_weights_is_no_layer() -> None:
 
     blocks = residual_blocks(nn.Sequential(Choosy(3, 3), Choosy(3, 3)), torch.ones(2, 3))
     assert not any(block.identity for block in blocks)
+
+
+def test_what_a_module_caches_while_it_runs_is_not_left_behind() -> None:
+    class Caching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down, self.seen, self.calls = nn.Linear(3, 8), nn.Linear(8, 2), {}, []
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not torch.compiler.is_compiling():
+                self.seen["bias"] = self.up.bias * 1
+                self.calls.append(len(x))
+            return self.down(self.up(x))
+
+    model = Caching()
+    sc.trace(model, torch.zeros(2, 3))
+    assert model.seen == {}
+    assert model.calls == []

@@ -15,7 +15,13 @@ from torch.export import ExportedProgram
 from secateur.structure.graph.deadline import Deadline
 from secateur.structure.graph.errors import TraceError
 from secateur.structure.graph.example import check, described
-from secateur.structure.graph.export import EXPORT_FAILURES, as_traced, export, said
+from secateur.structure.graph.export import (
+    EXPORT_FAILURES,
+    as_traced,
+    caches_kept,
+    export,
+    said,
+)
 from secateur.structure.graph.inline import normalise
 from secateur.structure.graph.outputs import Outputs, outputs_of
 from secateur.structure.graph.parts import Parts, cover, within
@@ -122,7 +128,7 @@ def _run(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
     if any(tensor.is_meta for tensor in model.parameters()):
         return
     try:
-        with torch.no_grad():
+        with torch.no_grad(), caches_kept(model):
             model(*args, **kwargs)
     except EXPORT_FAILURES as error:
         raise TraceError(

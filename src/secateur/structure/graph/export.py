@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import io
 import linecache
@@ -120,19 +121,40 @@ def said(error: Exception) -> str:
 
 @contextmanager
 def as_traced(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no key-value cache, for the time of the tracing."""
+    """Evaluation mode and no key-value cache, for the time of the tracing; all is as before after it."""
     training = {module: module.training for module in model.modules()}
     configs = [c for c in _configs(model) if getattr(c, "use_cache", None)]
     model.eval()
     for config in configs:
         config.use_cache = False
     try:
-        yield
+        with caches_kept(model):
+            yield
     finally:
         for module, mode in training.items():
             module.training = mode
         for config in configs:
             config.use_cache = True
+
+
+@contextmanager
+def caches_kept(model: nn.Module) -> Iterator[None]:
+    """Dicts and lists that modules fill while they run (LeViT caches its biases) are as before after it.
+
+    A cache of tensors of the old size would go along into the copy that is cut.
+    """
+    held = [
+        (value, copy.copy(value))
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if not name.startswith("_") and type(value) in (dict, list)
+    ]
+    try:
+        yield
+    finally:
+        for value, before in held:
+            value.clear()
+            value.update(before) if isinstance(value, dict) else value.extend(before)
 
 
 def _configs(model: nn.Module) -> list[Any]:
