@@ -94,6 +94,7 @@ class Edits(Plain):
     Attributes:
         basis: what rewrote the network before anything was taken out, by name with its options.
         tensors: parameter or buffer -> dimension -> what stays of it; whole dimensions are left out.
+        scales: parameter -> factor its values are multiplied by, after the cut.
         attributes: changed attributes, those of standard layers left out (their tensors say them).
         layers: modules of a list that are gone, by path.
         retrace: how to do it again where tensors and attributes are not enough.
@@ -101,6 +102,7 @@ class Edits(Plain):
 
     basis: Mapping[str, JsonValue] | None = None
     tensors: Mapping[str, Mapping[int, Kept]] = {}
+    scales: Mapping[str, float] = {}
     attributes: tuple[Change, ...] = ()
     layers: tuple[str, ...] = ()
     retrace: Retrace | None = None

@@ -94,7 +94,9 @@ def _fewer_units(stock: nn.Module, traced: Trace, plan: Plan, example: Any, norm
     retrace = None
     if removal.level in "CD":
         retrace = (removal.level, example_in_words(example), norms)
-    edits = written(stock, traced.inference, plan, kept_units(plan), removal.changes, retrace)
+    edits = written(
+        stock, traced.inference, plan, kept_units(plan), removal.changes, retrace, removal.scales
+    )
     kept = {axis.name: tuple(units) for axis, units in plan.items()}
     facts: dict[str, Any] = {
         "proof": {"error": removal.proof.error, "effect": removal.proof.effect}
@@ -137,10 +139,14 @@ def _fewer_layers(made: Made, names: list[str], example: Any) -> Made:
     return made
 
 
-def _sizes(edits: Edits) -> list[tuple[int, int]]:
-    """(old, new) of every size that changed."""
+def _is_number(change: Change) -> bool:
+    return type(change.old) is type(change.new) and isinstance(change.old, int | float)
+
+
+def _sizes(edits: Edits) -> list[tuple[Any, Any]]:
+    """(old, new) of every size that changed, and of every other number of a module."""
     cuts = [kept for dims in edits.tensors.values() for kept in dims.values()]
-    numbers = [(c.old, c.new) for c in edits.attributes if type(c.old) is type(c.new) is int]
+    numbers = [(c.old, c.new) for c in edits.attributes if _is_number(c)]
     return [(kept.size, kept.count) for kept in cuts] + numbers
 
 

@@ -66,7 +66,7 @@ def has_config(model: nn.Module) -> bool:
 def fit_config(
     before: nn.Module,
     after: nn.Module,
-    sizes: Iterable[tuple[int, int]] = (),
+    sizes: Iterable[tuple[Any, Any]] = (),
     lost: Sequence[Depth] = (),
 ) -> Fit:
     """The settings under which the stock class builds `after`, as far as there are any.
@@ -74,7 +74,7 @@ def fit_config(
     Args:
         before: the network as its configuration describes it.
         after: the smaller network, with the same configuration.
-        sizes: (old, new) of every size that changed.
+        sizes: (old, new) of every size that changed, and of other numbers of modules.
         lost: layers that are gone.
     """
     if not has_config(before):
@@ -118,7 +118,7 @@ class _Search:
 
     before: nn.Module
     after: nn.Module
-    sizes: set[tuple[int, int]]
+    sizes: set[tuple[Any, Any]]
     config: dict[str, Any] = field(default_factory=dict)
     trials: int = 0
     failed: str = ""
@@ -132,7 +132,8 @@ class _Search:
         # what a class sets after it is built says nothing
         self.silent = {
             key[-1] for key in {*own, *(self.now or {})}
-            if key[0] == "attribute" and (self.now or {}).get(key, self) != own.get(key, self)
+            if key[0] == "attribute" and type(own.get(key)) is not float
+            and (self.now or {}).get(key, self) != own.get(key, self)
         }  # fmt: skip
 
     def run(self, candidates: list[list[Setting]]) -> list[Setting]:
@@ -174,11 +175,12 @@ class _Search:
         return signature(made)
 
     def _helps(self, made: Signature) -> bool:
-        """A tensor changed, and all that did is now as wanted."""
+        """A tensor or an attribute that is no integer changed, and all that did is now as wanted."""
         assert self.now is not None
         moved = [k for k in {*made, *self.now} if made.get(k, self) != self.now.get(k, self)]
         heard = [k for k in moved if self._tells(k, made)]
-        return any(k[0] == "tensor" for k in heard) and all(
+        told = any(k[0] == "tensor" or type(made.get(k)) is float for k in heard)
+        return told and all(
             self._follows(k, made) or _agrees(self.now.get(k), made.get(k), self.wanted.get(k))
             for k in heard
         )
@@ -236,14 +238,15 @@ def _agrees(old: Any, new: Any, wanted: Any) -> bool:
 
 
 def signature(model: nn.Module) -> Signature:
-    """Shapes of all tensors and plain attributes of all modules."""
+    """Shapes of all tensors, plain attributes of all modules, and the eps of norms (no other fraction)."""
     out: dict[tuple[str, ...], Any] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         if isinstance(tensor, Tensor):
             out["tensor", name] = tuple(tensor.shape)
     for path, module in model.named_modules():
         for name, value in vars(module).items():
-            if not name.startswith("_") and name != "training" and _is_plain(value):
+            told = _is_plain(value) or (isinstance(value, float) and "eps" in name)
+            if not name.startswith("_") and name != "training" and told:
                 out["attribute", path, name] = value
     return out
 
@@ -262,7 +265,7 @@ def _set(config: Any, setting: Setting) -> None:
 
 
 def _candidates(
-    config: dict[str, Any], sizes: set[tuple[int, int]], lost: Sequence[Depth], wanted: Signature
+    config: dict[str, Any], sizes: set[tuple[Any, Any]], lost: Sequence[Depth], wanted: Signature
 ) -> Iterator[list[Setting]]:
     """Settings worth a trial: numbers that are an old size, and depths with all that goes by layer."""
     held = {(key[-1], v) for key, v in wanted.items() if key[0] == "attribute" and type(v) is int}
@@ -272,20 +275,32 @@ def _candidates(
                 beside = _beside(config, path[:-1], depth)
                 yield [Setting(path, value, len(depth.stay)), *beside]
     for path, value in _walk(config):
+        if type(value) in (int, float):
+            yield from (
+                [Setting(path, value, new)]
+                for old, new in sorted(sizes)
+                if (type(old), old) == (type(value), value)
+            )
         if type(value) is int:
-            yield from ([Setting(path, value, new)] for old, new in sorted(sizes) if old == value)
             yield from ([Setting(path, value, new)] for new in _shares(path, value, sizes))
         if value is None:
             yield from ([Setting(path, None, v)] for name, v in sorted(held) if name == path[-1])
         if value is None and UNSAID.search(str(path[-1])):
-            yield from ([Setting(path, None, new)] for new in sorted({new for _, new in sizes}))
+            yield from (
+                [Setting(path, None, new)]
+                for new in sorted({n for _, n in sizes if type(n) is int})
+            )
 
 
-def _shares(path: Path, value: int, sizes: set[tuple[int, int]]) -> list[int]:
+def _shares(path: Path, value: int, sizes: set[tuple[Any, Any]]) -> list[int]:
     """Numbers of heads or groups of which a width that changed is a multiple, before and after."""
     if not re.search("head|group", str(path[-1])) or value < 1:
         return []
-    of = {value * new // old for old, new in sizes if not old % value and not value * new % old}
+    of = {
+        value * new // old
+        for old, new in sizes
+        if type(old) is int and not old % value and not value * new % old
+    }
     return sorted(n for n in of if (value, n) not in sizes and n not in (0, value))
 
 

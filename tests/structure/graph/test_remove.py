@@ -151,7 +151,8 @@ def test_residual_width_equals_masking_when_norms_keep_the_old_count() -> None:
     kept = remove(traced, model, plan, args, kwargs, preserve_norms=True)
     assert plain.proof.error > 1e-2
     assert kept.proof.error < 1e-12
-    assert kept.level == "D"
+    assert kept.level in "AB"
+    assert kept.error < 1e-5
 
 
 def test_only_the_unexplained_modules_become_graphs() -> None:

@@ -78,6 +78,19 @@ def keep_old_counts(found: Inference, nodes: dict[fx.Node, fx.Node], kept: Kept)
             REWRITES[base_name(source)](op, node, kept)
 
 
+def counted(op: Op, kept: Kept) -> tuple[int, int]:
+    """(old, new) number of elements that an operator of `REWRITES` averages over.
+
+    Of norms over groups or the batch it is that of the whole input.
+    """
+    x = op.tensors()[0]
+    if op.name in ("mean", "var"):
+        x = tuple(x[d] for d in op.dims("dim", len(x)))
+    elif op.name in ("layer_norm", "rms_norm"):
+        x = op["input"][-len(op.ints("normalized_shape")) :]
+    return _counts(x, kept)
+
+
 def _counts(terms: Any, kept: Kept) -> tuple[int, int]:
     """(old, new) number of elements."""
     return prod(map(size, terms)), prod(kept_size(t, kept) for t in terms)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from secateur.structure.graph.axes import Axis
 from secateur.structure.graph.capture import EXPORT_FAILURES, as_traced
 from secateur.structure.graph.edit import rebuild, sliced
 from secateur.structure.graph.errors import ProofError, TraceError
+from secateur.structure.graph.folds import Folds, find_folds, scale_weights
 from secateur.structure.graph.graphnet import as_module
 from secateur.structure.graph.hybrid import graph_modules, owners_to_replace
 from secateur.structure.graph.infer import Inference
@@ -54,6 +55,7 @@ class Removal:
         proof: how far the smaller graph is from the masked one.
         error: how far the delivered module is from the smaller graph.
         failed: level -> why it was not taken.
+        scales: weight -> factor, of norms into which the old count was folded.
     """
 
     module: nn.Module
@@ -63,6 +65,7 @@ class Removal:
     proof: Proof
     error: float
     failed: Mapping[str, str]
+    scales: Mapping[str, float] = field(default_factory=dict)
 
 
 def kept_units(plan: Plan) -> Kept:
@@ -91,8 +94,8 @@ def remove(
     """A copy of `model` without the units that the plan does not keep; `model` itself is left alone.
 
     The masked and the smaller network are compared first (on exact axes they must agree), then the delivered
-    module with the smaller graph. With `preserve_norms`, normalisations keep dividing by the old count, which
-    only the graph can say, so that level D is delivered.
+    module with the smaller graph. With `preserve_norms`, normalisations keep dividing by the old count:
+    folded into the weights and eps of RMS norms (levels A and B), else said by the whole graph (level D).
     """
     example = (args, dict(kwargs or {}))
     args, kwargs = traced.inference.captured.inputs(*example)
@@ -104,16 +107,30 @@ def remove(
     values = sliced(found, kept, randomised(found))
     wanted = _outputs(found, small, values, args, kwargs)
     failed: dict[str, str] = {}
-    for level in "D" if preserve_norms else levels:
+    folds = find_folds(model, found, kept) if preserve_norms else NO_FOLDS
+    if preserve_norms:
+        levels = "".join(level for level in levels if level in ("ABD" if folds else "D"))
+    for level in levels:
+        used = folds if folds is not None and level in "AB" else NO_FOLDS
+        own, random = used.scaled(tensors), used.scaled(values)
         for made in BUILDERS[level](model, traced, kept, small, args, kwargs):
-            error = _distance(found, made, wanted, tensors, values, args, kwargs)
+            if isinstance(made, _Made):
+                made = _fold(made, used)
+            error = _distance(found, made, wanted, own, random, args, kwargs)
             if isinstance(made, _Made) and isinstance(error, float) and error <= tolerance:
                 if found.captured.parts is not None:
                     exact = all(axis.exact for axis in plan)
                     check_whole(model, made.module, found, kept, exact, example)
                 _same_modes(made.module, model)
                 return Removal(
-                    made.module, level, made.changes, made.replaced, proof, error, failed
+                    made.module,
+                    level,
+                    made.changes,
+                    made.replaced,
+                    proof,
+                    error,
+                    failed,
+                    used.scales,
                 )
             failed[level] = error if isinstance(error, str) else f"differs by {error:.1e}"
     raise ProofError(f"no level delivers the smaller network: {failed}")
@@ -155,6 +172,13 @@ class _Made:
     module: nn.Module
     changes: tuple[Change, ...] = ()
     replaced: tuple[str, ...] = ()
+
+
+def _fold(made: _Made, folds: Folds) -> _Made:
+    """With the old counts folded into the weights and eps of its norms, on tensors of its own."""
+    scale_weights(made.module, folds.scales)
+    apply_attributes(made.module, list(folds.changes))
+    return replace(made, changes=(*made.changes, *folds.changes))
 
 
 def _outputs(
@@ -273,6 +297,7 @@ def _level_d(
     yield _Made(as_module(small)) if traced.inference.captured.parts is None else NOT_WHOLE
 
 
+NO_FOLDS = Folds({}, ())
 NOT_WHOLE = "the graph holds parts of the network only"
 BUILDERS: dict[str, Callable[..., Iterator[_Made | str]]] = {
     "A": _level_a,

@@ -15,6 +15,7 @@ from secateur.structure.depth import drop_layers, layers_of
 from secateur.structure.example import arguments, example_like
 from secateur.structure.graph.attributes import Change
 from secateur.structure.graph.axes import Axis
+from secateur.structure.graph.folds import scale_weights
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.positions import Kept as Units
 from secateur.structure.graph.positions import kept_positions, kept_size
@@ -50,6 +51,7 @@ def replay(model: nn.Module, edits: Edits) -> nn.Module:
     if edits.retrace is not None:
         return _again(model, edits.retrace)
     _cut(model, edits.tensors)
+    _scale(model, edits.scales)
     for change in edits.attributes:
         _set(model, change)
     _drop(model, edits.layers)
@@ -64,6 +66,15 @@ def _drop(model: nn.Module, layers: Sequence[str]) -> None:
         if path not in present:
             raise StorageError(f"the network has no layer '{path}' in a list of modules")
     drop_layers(model, layers)
+
+
+def _scale(model: nn.Module, scales: Mapping[str, float]) -> None:
+    """Multiply parameters by their factors."""
+    for name in scales:
+        group, leaf = _place(model, name)
+        if not isinstance(group[leaf], nn.Parameter):
+            raise StorageError(f"'{name}' is no parameter to scale")
+    scale_weights(model, scales)
 
 
 def _again(model: nn.Module, retrace: Retrace) -> nn.Module:
@@ -169,6 +180,7 @@ def written(
     kept: Units,
     changes: Sequence[Change],
     retrace: tuple[str, Any, bool] | None = None,
+    scales: Mapping[str, float] | None = None,
 ) -> Edits:
     """A removal as plain data.
 
@@ -177,6 +189,7 @@ def written(
         found, plan, kept: what was inferred, and what stays.
         changes: attributes that were set.
         retrace: level, example and preserve_norms where the network became a graph.
+        scales: weight -> factor, of norms that keep an old count.
     """
     attributes = [
         Written(module=c.module, attribute=c.attribute, old=as_json(c.old), new=as_json(c.new))
@@ -191,4 +204,4 @@ def written(
             outputs=found.captured.outputs.chosen,
         )  # fmt: skip
     tensors = tensors_kept(model, found, kept)
-    return Edits(tensors=tensors, attributes=tuple(attributes), retrace=again)
+    return Edits(tensors=tensors, scales=scales or {}, attributes=tuple(attributes), retrace=again)

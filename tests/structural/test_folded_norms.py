@@ -1,0 +1,102 @@
+"""Old counts of RMS norms folded into ordinary modules."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import secateur as sc
+
+transformers = pytest.importorskip("transformers")
+X = torch.arange(12).reshape(2, 6) % 32
+SIZES = {
+    "vocab_size": 32, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4, "rms_norm_eps": 1e-2,
+    "attn_implementation": "eager",
+}  # fmt: skip
+
+
+def tiny(family: str) -> nn.Module:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**SIZES)
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    for name, parameter in model.named_parameters():
+        if "norm" in name:
+            nn.init.uniform_(parameter, 0.5, 1.5)
+    return model  # type: ignore[no-any-return]
+
+
+def width_of(model: nn.Module) -> Any:
+    return next(a for a in sc.trace(model, X) if a.kind == "residual width")
+
+
+def halved(model: nn.Module, **options: Any) -> Any:
+    width = width_of(model)
+    keep = {width.name: range(0, width.units, 2)}
+    return sc.shrink(model, X, keep=keep, preserve_norms=True, **options)
+
+
+def logits(model: nn.Module) -> Tensor:
+    with torch.no_grad():
+        return model(X).logits  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("family", ["Llama", "Qwen2", "Mistral"])
+def test_half_the_residual_width_is_the_masked_network_and_the_stock_class(
+    family: str, tmp_path: Path
+) -> None:
+    model = tiny(family)
+    small = halved(model, float64=True)
+    assert small.record["level"] in "AB"
+    assert small.record["difference"] < 1e-5
+    assert small.record["loadable"] == "stock", small.record["why"]
+    assert small.model.config.rms_norm_eps == 2e-2
+    small.model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path, attn_implementation="eager").eval()
+    assert torch.allclose(logits(again), logits(small.model), atol=1e-5)
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    small = halved(tiny("Llama"))
+    sc.save(small, tmp_path / "small")
+    again = sc.load(tmp_path / "small")
+    assert again.model.norm.variance_epsilon == small.model.model.norm.variance_epsilon == 2e-2
+    assert torch.equal(again.model.norm.weight, small.model.model.norm.weight)
+    assert torch.allclose(logits(again.eval()), logits(small.model), atol=1e-6)
+
+
+def test_in_place_is_the_same() -> None:
+    model = tiny("Llama")
+    small = halved(copy.deepcopy(model)).model
+    halved(model, in_place=True)
+    assert torch.equal(logits(model), logits(small))
+
+
+def test_one_norm_with_another_eps_is_no_stock_network() -> None:
+    model = tiny("Llama")
+    model.model.layers[0].input_layernorm.variance_epsilon = 3e-2  # type: ignore[union-attr,index]
+    small = halved(model)
+    assert small.record["level"] in "AB"
+    assert small.record["loadable"] == "secateur"
+
+
+def test_a_shifted_weight_is_left_to_the_graph() -> None:
+    small = halved(tiny("Gemma"))
+    assert small.record["level"] == "D"
+    assert small.record["difference"] < 1e-5
+
+
+@pytest.mark.parametrize(("norm", "levels"), [(nn.RMSNorm, "AB"), (nn.LayerNorm, "D")])
+def test_norms_of_torch(norm: Any, levels: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), norm(8, eps=1e-2), nn.Linear(8, 2))
+    x = torch.randn(2, 3)
+    name = next(a.name for a in sc.trace(model, x) if not a.exact)
+    record = sc.shrink(model, x, keep={name: range(4)}, preserve_norms=True).record
+    assert record["level"] in levels
+    assert record["difference"] < 1e-5
