@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 from collections.abc import Callable
@@ -53,6 +54,7 @@ def memory(model: nn.Module, run: Callable[[], object]) -> Memory:
     device = device_of(model)
     if device.type == "cuda":
         return _cuda(model, run, device)
+    _give_back_freed()
     reset = _reset_peak()
     before = _resident() if reset else _process_peak()
     run()
@@ -78,6 +80,14 @@ def _reset_peak() -> bool:
     except OSError:  # not Linux, or not permitted: `how` then says so
         return False
     return True
+
+
+def _give_back_freed() -> None:
+    """Hand freed pages of the heap to the system: reused, they would hide what `run` takes."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)
 
 
 def _resident() -> int:
