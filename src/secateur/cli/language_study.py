@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..core.errors import PlanError
 from ..experiments.language.config import LanguageStudy, load_language_study
 from ..experiments.language.results import LanguageResults, load_language
 from ..experiments.language.runner import LanguageRunner
+from .progress import Bar
 from .words import numbers
 
 
@@ -111,36 +109,8 @@ def _trials_left(found: LanguageResults) -> Iterator[str]:
                 yield f"{phase.search.trials - done} trials of phase {phase.phase}"
 
 
-class Live:
-    """Progress of a study: a line per finished run, a bar on a terminal.
-
-    Args:
-        total: runs and trials in all.
-    """
-
-    def __init__(self, total: int) -> None:
-        self._console = Console(file=sys.stderr)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("runs", total=total)
-
-    def __enter__(self) -> Live:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
+class Live(Bar):
+    """Progress of a study: a line per finished run, a bar on a terminal."""
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Show one event."""

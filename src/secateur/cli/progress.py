@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..experiments.config import Planned
 
 
-class Live:
-    """Shows events of runs; a line per run on a plain stream, a bar on a terminal.
+class Bar:
+    """A bar of runs on a terminal, nothing on a plain stream; a context.
 
     Args:
-        planned: every run of the study.
+        total: how many runs there are in all.
     """
 
-    def __init__(self, planned: Sequence[Planned]) -> None:
+    def __init__(self, total: int) -> None:
         self._console = Console(file=sys.stderr)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -30,9 +30,9 @@ class Live:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("runs", total=len(planned))
+        self._task = self._bar.add_task("runs", total=total)
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -43,6 +43,17 @@ class Live:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+
+
+class Live(Bar):
+    """Shows events of runs; a line per run on a plain stream, a bar on a terminal.
+
+    Args:
+        planned: every run of the study.
+    """
+
+    def __init__(self, planned: Sequence[Planned]) -> None:
+        super().__init__(len(planned))
 
     def __call__(self, run: Planned, event: dict[str, Any]) -> None:
         """Show one event of a run."""
