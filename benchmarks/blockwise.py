@@ -146,13 +146,12 @@ def _timed(function: Any) -> float:
 
 
 def solve_operations(hidden: int, intermediate: int) -> float:
-    """What SparseGPT has to do for one Llama block: factorise, invert, update.
+    """What SparseGPT has to do for one Llama block: factorise and update.
 
-    n³/3 for Cholesky, n³/3 for the triangular inverse, out · n² for what a block of columns changes in
-    the rest, 128 · out · n for what it changes within.
+    n³/3 for Cholesky, out · n² for what columns change in those after them.
     """
     shapes = [(hidden, hidden)] * 4 + [(intermediate, hidden)] * 2 + [(hidden, intermediate)]
-    return sum(2 / 3 * n**3 + out * n**2 + 128 * out * n for out, n in shapes)
+    return sum(n**3 / 3 + out * n**2 for out, n in shapes)
 
 
 def speed(hidden: int, folder: Path, samples: int, length: int) -> None:

@@ -10,7 +10,7 @@ from secateur.core.types import Update
 from secateur.engine.collect import collect
 from secateur.engine.step import step
 from secateur.engine.view import ModelView
-from secateur.solve.hessian import inverse
+from secateur.solve.hessian import factorise
 
 
 def layer(out=6, inputs=16, rows=200, seed=0):
@@ -71,8 +71,8 @@ def test_unstructured_is_obs_column_by_column(block):
 
 
 @pytest.mark.parametrize("inputs", [48, 40])
-def test_steps_inside_a_block_change_nothing(inputs):
-    """More columns than are updated one by one, and a last block that is cut short."""
+def test_halves_inside_a_block_change_nothing(inputs):
+    """More columns than a block, and a last block that is cut short."""
     net, x = layer(inputs=inputs, rows=400)
     expected, mask = by_hand(net[0].weight.detach(), x, 0.01, 32, keep=0.5)
     got, chosen, _ = solve(net, x, block=32)
@@ -126,11 +126,11 @@ def test_dead_inputs_and_few_samples_are_told():
 def test_damping_is_raised_where_the_inverse_does_not_exist():
     gram = torch.ones(64, 64) * 1e6  # of rank one: hopeless in float32 at a tiny damping
     gram[0, 1] = gram[1, 0] = 1.2e6  # and not even positive semi-definite
-    found = inverse(gram, 1e-3)
+    found = factorise(gram, 1e-3)
     assert found.damping > 1e-3
-    assert bool(torch.isfinite(found.factor).all())
+    assert bool(torch.isfinite(found.upper).all())
     with pytest.raises(NumberError, match="cannot be inverted"):
-        inverse(torch.full((4, 4), torch.nan), 0.01)
+        factorise(torch.full((4, 4), torch.nan), 0.01)
 
 
 def test_units_that_are_no_weights_are_refused():

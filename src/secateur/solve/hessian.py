@@ -1,4 +1,4 @@
-"""The inverse of a layer's Hessian as a triangular factor, damped until it exists."""
+"""A layer's Hessian as a triangular factor, damped until it exists."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ STEPS = 8
 
 
 @dataclass(frozen=True)
-class Inverse:
-    """H⁻¹ = Rᵀ R.
+class Factor:
+    """H + λ I = U Uᵀ.
 
     Attributes:
-        factor: R [in, in], upper triangular.
+        upper: U [in, in], upper triangular.
         dead: [in] inputs that were always 0.
-        damping: what was added, over the mean of the diagonal.
+        damping: λ, over the mean of the diagonal.
     """
 
-    factor: Tensor
+    upper: Tensor
     dead: Tensor
     damping: float
 
 
-def inverse(gram: Tensor, damping: float) -> Inverse:
-    """R of (H + λ I)⁻¹ = Rᵀ R for a Gram matrix H [in, in], λ = damping × mean diagonal.
+def factorise(gram: Tensor, damping: float) -> Factor:
+    """U of H + λ I = U Uᵀ for a Gram matrix H [in, in], λ = damping × mean diagonal.
 
-    H = U Uᵀ with U upper triangular (the Cholesky factor of H in reverse order, turned back), hence
-    R = U⁻¹: one factorisation and one triangular solve. Where H + λ I is not positive definite in
-    this precision, λ is raised tenfold.
+    U is the Cholesky factor of H in reverse order, turned back. Where H + λ I is not positive
+    definite in this precision, λ is raised tenfold.
 
     >>> h = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
-    >>> r = inverse(h, 1e-9).factor
-    >>> torch.allclose(r.T @ r, torch.linalg.inv(h), atol=1e-5)
-    True
+    >>> u = factorise(h, 1e-9).upper
+    >>> torch.allclose(u @ u.T, h, atol=1e-5), bool(u[1, 0] == 0)
+    (True, True)
     """
-    diagonal = gram.diagonal()
-    dead = diagonal <= 0
+    dead = gram.diagonal() <= 0
+    reverse = gram.flip(0, 1)
     if bool(dead.all()):  # nothing ever came in: judge the weights by their size
-        gram, dead = torch.eye(len(gram), dtype=gram.dtype, device=gram.device), ~dead
-        diagonal = gram.diagonal()
-    mean = diagonal[~dead].mean()
-    base = gram.masked_fill(dead[:, None] | dead[None, :], 0) + torch.diag(dead * mean)
-    eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        reverse, dead = torch.eye(len(gram), dtype=gram.dtype, device=gram.device), ~dead
+    diagonal = reverse.diagonal()  # a view: what is written here is written there
+    mean = gram.diagonal()[~dead].mean() if not bool(dead.all()) else diagonal.new_ones(())
+    if bool(dead.any()):
+        gone = dead.flip(0)
+        reverse.masked_fill_(gone[:, None] | gone[None, :], 0)
+        diagonal[gone] = mean
+    undamped = diagonal.clone()
     for step in range(STEPS + 1):
         used = damping * 10**step
-        lower, failed = torch.linalg.cholesky_ex((base + used * mean * eye).flip(0, 1))
-        if int(failed):
-            continue
-        factor = torch.linalg.solve_triangular(lower.flip(0, 1), eye, upper=True)
-        if bool(torch.isfinite(factor).all()):
-            return Inverse(factor, dead, used)
+        torch.add(undamped, used * mean, out=diagonal)
+        lower, failed = torch.linalg.cholesky_ex(reverse)
+        if not int(failed) and bool(torch.isfinite(lower).all()):
+            return Factor(lower.flip(0, 1), dead, used)
     raise NumberError(
         f"the Hessian of {len(gram)} inputs cannot be inverted with any damping up to "
         f"{damping * 10**STEPS:g}; its entries are likely not finite, check weights and data"

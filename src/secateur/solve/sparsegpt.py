@@ -14,19 +14,19 @@ from ..core.errors import PlanError
 from ..core.matrix import matrix, unmatrix
 from ..core.types import Groups, Target
 from .budget import Budget, budget_of
-from .hessian import Inverse, inverse
+from .hessian import Factor, factorise
 from .sweep import sweep
 
 
 @register("sparsegpt")
 class SparseGPT(Solver):
-    r"""W ← argmin ‖W X − Ŵ X‖² column by column: δ_k = −(w_j / R_jj) R_jk for k > j, H⁻¹ = Rᵀ R.
+    r"""Ŵ ← argmin ‖W X − Ŵ X‖² column by column: δ_k = (w_j − ŵ_j) U_jk / U_kk for k > j, H = U Uᵀ.
 
-    H = X Xᵀ / n + λ I over all tokens (`input_gram`), R upper triangular, λ = damping × mean diagonal.
-    In every run of `block` columns the weights with the smallest w_j² / R_jj² go: as many as the
-    budget of their tensor or row has room for, in exact numbers; for N:M in every M columns when the
-    sweep reaches them. What a column loses moves into the columns after it; within a block at once,
-    into the rest of the matrix in one product a block.
+    H = X Xᵀ / n + λ I over all tokens (`input_gram`), U upper triangular, λ = damping × mean diagonal.
+    In every run of `block` columns the weights with the smallest (w_j U_jj)² = w_j² / [H_F⁻¹]_jj go, F
+    the columns from j on: as many as the budget of their tensor or row has room for, in exact numbers;
+    for N:M in every M columns when the sweep reaches them. What a column loses moves into the columns
+    after it. The paper writes the same with the factor of H⁻¹; H's own saves the inverse.
 
     It owns the selection: criterion and scope decide how many stay in each tensor, row or run of M
     inputs, the solver decides which. Inputs that were always 0 lose their weights. Where H is not
@@ -61,27 +61,27 @@ class SparseGPT(Solver):
         stack = rows.reshape(-1, *rows.shape[-2:])  # [experts or 1, out, in]
         grams = gram.reshape(-1, *gram.shape[-2:])
         solved = [self._matrix(*parts) for parts in zip(stack, grams, budget.each, strict=True)]
-        self._note(view, target, [inv for _, _, inv in solved])
+        self._note(view, target, [found for _, _, found in solved])
         new = torch.stack([w for w, _, _ in solved]).reshape(rows.shape)
         mask = torch.stack([m for _, m, _ in solved]).reshape(rows.shape)
         view.write(param, unmatrix(new, dims, tuple(weight.shape)).to(weight.dtype))
         return unmatrix(mask, dims, tuple(weight.shape)).reshape(target.shape)
 
-    def _matrix(self, rows: Tensor, gram: Tensor, budget: Budget) -> tuple[Tensor, Tensor, Inverse]:
-        """One matrix [out, in]: its new values, its mask, and how the inverse was had."""
+    def _matrix(self, rows: Tensor, gram: Tensor, budget: Budget) -> tuple[Tensor, Tensor, Factor]:
+        """One matrix [out, in]: its new values, its mask, and how H was factorised."""
         if self.act_order and budget.run:
             raise PlanError("sparsegpt: act_order would tear runs of N:M apart; leave it off")
         order = gram.diagonal().argsort(descending=True, stable=True) if self.act_order else None
         if order is not None:
             rows, gram = rows[:, order], gram[order][:, order]
-        found = inverse(gram, self.damping)
-        new, mask = sweep(rows.masked_fill(found.dead, 0), found.factor, budget, self.block)
+        found = factorise(gram, self.damping)
+        new, mask = sweep(rows.masked_fill(found.dead, 0), found.upper, budget, self.block)
         if order is not None:
             back = order.argsort()
             new, mask = new[:, back], mask[:, back]
         return new, mask, found
 
-    def _note(self, view: View, target: Target, found: list[Inverse]) -> None:
+    def _note(self, view: View, target: Target, found: list[Factor]) -> None:
         """What the health table needs."""
         rows = view.stat("input_rows", target.members[0].param)
         view.note(

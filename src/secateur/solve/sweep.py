@@ -2,74 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ..core.select import keep_rows
 from .budget import Budget
 
-STEP = 16
-"""Columns updated one by one; beyond them changes go in matrix products."""
 
+def sweep(weight: Tensor, upper: Tensor, budget: Budget, block: int) -> tuple[Tensor, Tensor]:
+    r"""New values ŵ and mask, both [out, in], of a sweep from the first column to the last.
 
-def sweep(weight: Tensor, factor: Tensor, budget: Budget, block: int) -> tuple[Tensor, Tensor]:
-    """New values and mask, both [out, in].
+    c_k = w_k + Σ_{j<k} (w_j − ŵ_j) U_jk / U_kk, ŵ_k = c_k where the mask keeps it, 0 elsewhere.
 
-    Three sizes: single columns change those of their step of 16 at once; a step changes the rest of
-    its block, and a block the rest of the matrix, each in one product. The result is the same as
-    column by column. Everything lies transposed, [in, out], so that a column is contiguous.
+    With H = U Uᵀ the loss (w − ŵ) H (w − ŵ)ᵀ is Σ_k ((w − ŵ) U)_k², and c_k makes the k-th term 0
+    whatever went before: the update of Optimal Brain Surgeon without H⁻¹. Removing weight k costs
+    (w'_k U_kk)², w' the weights when all columns before have settled and none after is removed.
+    Columns are halved down to single ones, and what a half loses reaches the other in one matrix
+    product. Everything lies transposed, [in, out], so that a column is contiguous.
 
     Args:
         weight: [out, in].
-        factor: R [in, in], upper triangular, H⁻¹ = Rᵀ R.
+        upper: U [in, in], upper triangular.
         budget: how many weights stay where.
-        block: columns that are selected together.
+        block: columns that are selected together; runs of N:M are never torn.
     """
-    columns = weight.T.contiguous()  # [in, out]
-    mask = torch.ones_like(columns, dtype=torch.bool)
-    step = budget.run * max(1, STEP // budget.run) if budget.run else STEP
-    block = step * max(1, -(-block // step)) if budget.run else block
-    inputs = len(columns)
-    for start in range(0, inputs, block):
-        stop = min(start + block, inputs)
-        part, chosen = columns[start:stop], mask[start:stop]
-        r = factor[start:stop, start:stop]
-        if not budget.run:
-            _select(part, r, budget.between(start, stop, inputs), chosen)
-        errors = _block(part, r, chosen, budget, start, step)
-        if stop < inputs:
-            columns[stop:].addmm_(factor[start:stop, stop:].T, errors, alpha=-1)
-    return columns.T.contiguous(), mask.T.contiguous()
+    return _Sweep(weight, upper, budget, block).done()
 
 
-def _select(part: Tensor, r: Tensor, keep: Tensor, mask: Tensor) -> None:
-    """Mark what stays of a block [b, out]: the largest w² / R_jj², `keep` of them all or per row."""
-    scores = (part / r.diagonal()[:, None]).square().T  # [out, b]
-    groups = scores.reshape(len(keep), -1)  # [1, out * b] or [out, b]
-    mask.copy_(keep_rows(groups, keep.to(groups.device)).view(scores.shape).T)
+class _Sweep:
+    """The state of one sweep."""
 
+    def __init__(self, weight: Tensor, upper: Tensor, budget: Budget, block: int) -> None:
+        self.new = weight.T.clone(
+            memory_format=torch.contiguous_format
+        )  # [in, out] c; ŵ once passed
+        self.lost = self.new.clone()  # [in, out] w; w − ŵ once passed
+        self.mask = torch.ones_like(self.new, dtype=torch.bool)
+        self.diagonal = upper.diagonal()[:, None]  # [in, 1] U_kk
+        self.carry = upper / upper.diagonal()  # [in, in] U_jk / U_kk
+        self.budget, self.block = budget, block
 
-def _block(part: Tensor, r: Tensor, mask: Tensor, budget: Budget, first: int, step: int) -> Tensor:
-    """Remove what the mask names from a block [b, out], in place; [b, out] errors w / R_jj."""
-    errors = torch.empty_like(part)
-    for start in range(0, len(part), step):
-        stop = min(start + step, len(part))
-        for j in range(start, stop):
-            if budget.run and j % budget.run == 0:
-                _select_run(part, r, mask, budget, first, j)
-            torch.mul(part[j], ~mask[j], out=errors[j])
-            part[j] -= errors[j]
-            errors[j] /= r[j, j]
-            if j + 1 < stop:
-                part[j + 1 : stop].addr_(r[j, j + 1 : stop], errors[j], alpha=-1)
-        if stop < len(part):
-            part[stop:].addmm_(r[start:stop, stop:].T, errors[start:stop], alpha=-1)
-    return errors
+    def done(self) -> tuple[Tensor, Tensor]:
+        """Sweep, and turn back to [out, in]."""
+        unit, leaf = (self.budget.run, self._run) if self.budget.run else (self.block, self._block)
+        self._halve(0, len(self.new), unit, leaf)
+        return self.new.T, self.mask.T
 
+    def _halve(self, start: int, stop: int, unit: int, leaf: Callable[[int, int], None]) -> None:
+        """`leaf(start, stop)` for every `unit` columns in order, each knowing what went before."""
+        units = -(-(stop - start) // unit)
+        if units == 1:
+            leaf(start, stop)
+            return
+        middle = start + units // 2 * unit
+        self._halve(start, middle, unit, leaf)
+        share = self.carry[start:middle, middle:stop]
+        self.new[middle:stop].addmm_(share.T, self.lost[start:middle])
+        self._halve(middle, stop, unit, leaf)
 
-def _select_run(part: Tensor, r: Tensor, mask: Tensor, budget: Budget, first: int, j: int) -> None:
-    """Mark what stays of the run of columns that begins at j."""
-    end = j + budget.run
-    keep = budget.keep[:, (first + j) // budget.run]  # [out]
-    scores = (part[j:end] / r.diagonal()[j:end, None]).square().T  # [out, run]
-    mask[j:end] = keep_rows(scores, keep).T
+    def _block(self, start: int, stop: int) -> None:
+        """Mark what stays of a block, of the whole matrix or per row, and remove the rest."""
+        keep = self.budget.between(start, stop, len(self.new))  # [1] or [out]
+        costs = self._costs(start, stop)  # [out, block]
+        groups = costs.reshape(len(keep), -1)  # [1, out * block] or [out, block]
+        self.mask[start:stop] = keep_rows(groups, keep.to(groups.device)).view(costs.shape).T
+        self._halve(start, stop, 1, self._column)
+
+    def _run(self, start: int, stop: int) -> None:
+        """Mark what stays of a run of N:M, row by row, and remove the rest."""
+        keep = self.budget.keep[:, start // self.budget.run]  # [out]
+        self.mask[start:stop] = keep_rows(self._costs(start, stop), keep).T
+        self._halve(start, stop, 1, self._column)
+
+    def _costs(self, start: int, stop: int) -> Tensor:
+        """[out, columns] (w'_k U_kk)², where w' − w carries on what was lost to all that follow."""
+        here = slice(start, stop)
+        eye = torch.eye(stop - start, dtype=self.carry.dtype, device=self.carry.device)
+        onward = torch.linalg.solve_triangular(self.carry[here, here], eye, upper=True)
+        old = self.lost[here]
+        settled = torch.addmm(old, onward.T, self.new[here] - old)  # [columns, out]
+        return settled.mul_(self.diagonal[here]).square_().T
+
+    def _column(self, k: int, _: int) -> None:
+        """Remove what the mask names from a column."""
+        self.new[k].masked_fill_(~self.mask[k], 0)
+        self.lost[k] -= self.new[k]
