@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,7 +39,8 @@ def line(*sizes: int) -> Groups:
 
 def budget(allocator: object, given: dict[str, Tensor], density: float) -> list[int]:
     groups = line(*[len(s) for s in given.values()])
-    return allocator.keep(given, groups, density, None).tolist()  # type: ignore[attr-defined]
+    view = SimpleNamespace(every=())
+    return allocator.keep(given, groups, density, view).tolist()  # type: ignore[attr-defined]
 
 
 def test_uniform_rounds_to_the_exact_total() -> None:

@@ -22,6 +22,8 @@ runs:
   - {method: snip, label: SNIP, grid: {sparsity: [0.5, 0.9]}}
 """
 
+WIDTHS = ["prune", "resnet8", "--method", "group-norm", "--density", "0.5", "--out", "OUT"]
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -57,6 +59,12 @@ def study(tmp_path: Path, old: str = "", new: str = "") -> str:
         (["card", "snpi"], "did you mean 'snip'"),
         (["prune", "resnet9", "--method", "snip", "--sparsity", "0.5", "--out", "OUT"], "resnet8"),
         (["prune", "resnet8", "--method", "snipp", "--sparsity", "0.5", "--out", "OUT"], "'snip'"),
+        ([*WIDTHS, "--round-to", "0"], "greater than or equal to 1"),
+        ([*WIDTHS, "--protect", "conv7"], "did you mean 'conv1'"),
+        ([*WIDTHS, "--floor", "conv1"], "write PATTERN=16"),
+        ([*WIDTHS, "--floor", "=3"], "names no layer"),
+        ([*WIDTHS, "--cap", "conv1=3"], "less than or equal to 1"),
+        ([*WIDTHS, "--round-to", "16", "--floor", "*=0.9"], "closest possible is 128"),
         (["prune", "resnet8", "--method", "snip", "--sparsity", "1.5", "--out", "OUT"], "[0, 1)"),
         (["prune", "resnet8", "--method", "snip", "--sparsity", "x", "--out", "OUT"], "--sparsity"),
         (

@@ -9,6 +9,7 @@ from .model_wide import ModelWide
 from .owl import Owl
 from .std_threshold import StdThreshold
 from .uniform import Uniform
+from .widths import Widths
 
 __all__ = [
     "Bounded",
@@ -20,4 +21,5 @@ __all__ = [
     "Owl",
     "StdThreshold",
     "Uniform",
+    "Widths",
 ]

@@ -10,7 +10,7 @@ from ..core.axes import Allocator, View
 from ..core.component import register
 from ..core.density import share
 from ..core.errors import PlanError
-from ..core.types import Groups, Scores
+from ..core.types import Groups, Scores, Target
 from .budget import Cap, Floor, alive, check_possible, least, total
 
 
@@ -65,19 +65,29 @@ class Bounded(Allocator):
         """What the inner allocator needs."""
         return self.inner.required()
 
-    def check(self, groups: Groups, density: float | None) -> None:
+    def check(self, groups: Groups, density: float | None, targets: tuple[Target, ...]) -> None:
         """Refuse a density that floor and cap exclude; what the inner refuses is refused too."""
-        self.inner.check(groups, density)
+        self.inner.check(groups, density, targets)
         if density is not None:
             held = least(self.floor, self.cap, groups.size, groups.size)
             wanted = total(groups, density)
             check_possible(wanted, held, groups.size, groups, f"allocator '{self}'")
 
+    @property
+    def exact(self) -> bool:
+        """As what it wraps."""
+        return self.inner.exact
+
+    def held(self, groups: Groups, left: Tensor, every: tuple[Target, ...]) -> Tensor:
+        """[G] what floor and cap leave, and what the inner one holds."""
+        own = least(self.floor, self.cap, groups.size, left)
+        return own.maximum(self.inner.held(groups, left, every))
+
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""
         inner = self.inner.keep(scores, groups, density, view)
         left = alive(scores, groups)
-        held = least(self.floor, self.cap, groups.size, left)
+        held = self.held(groups, left, view.every)
         if not self.uses_density:
             return inner.maximum(held)
         wanted = int(inner.sum())

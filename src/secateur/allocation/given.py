@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import AfterValidator, BeforeValidator
@@ -12,18 +11,12 @@ from torch import Tensor
 from ..core.axes import Allocator, View
 from ..core.component import register
 from ..core.density import as_density, keep_count, share
-from ..core.errors import PlanError, unknown
-from ..core.names import matches
 from ..core.types import Groups, Scores, Target
 from .budget import alive, check_possible, total
-
-
-def _pairs(value: Any) -> Any:
-    return tuple(value.items()) if isinstance(value, Mapping) else value
-
+from .patterns import as_pairs, by_name, span
 
 Density = Annotated[float, AfterValidator(lambda d: as_density(density=d))]
-Densities = Annotated[tuple[tuple[str, Density], ...], BeforeValidator(_pairs)]
+Densities = Annotated[tuple[tuple[str, Density], ...], BeforeValidator(as_pairs)]
 
 
 @register("given")
@@ -68,9 +61,9 @@ class Given(Allocator):
         rest = torch.ones_like(groups.size, dtype=torch.bool)  # groups nobody has named
         for target in view.targets:
             if target.name in named:
-                span = _span(groups, target)
-                keep[span] = _part(groups.size[span], left[span], named[target.name])
-                rest[span] = False
+                at = span(groups, target)
+                keep[at] = _part(groups.size[at], left[at], named[target.name])
+                rest[at] = False
         if density is not None:
             wanted = total(groups, density)
             most = torch.where(rest, left, keep)
@@ -80,32 +73,10 @@ class Given(Allocator):
 
     def _named(self, targets: tuple[Target, ...]) -> dict[str, float]:
         """Target name -> density; the first pattern that names it counts."""
-        found: dict[str, float] = {}
-        for pattern, density in self.densities:
-            mine = [t for t in targets if _names(pattern, t)]
-            if not mine:
-                raise unknown("layer", pattern, [t.layer or t.name for t in targets])
-            fresh = [t.name for t in mine if t.name not in found]
-            if not fresh:
-                raise PlanError(
-                    f"allocator 'given': the density of '{pattern}' would never be used, earlier "
-                    "patterns name all its layers; put the more particular pattern first"
-                )
-            found.update(dict.fromkeys(fresh, density))
+        found = by_name(self.densities, targets, self.name, "density")
         if self.default is not None:
             return {t.name: found.get(t.name, self.default) for t in targets}
         return found
-
-
-def _names(pattern: str, target: Target) -> bool:
-    """Whether the pattern speaks of the target itself or of the layer it belongs to."""
-    return matches(pattern, target.name) or matches(pattern, target.layer)
-
-
-def _span(groups: Groups, target: Target) -> slice:
-    """The target's groups."""
-    first = groups.first[target.name]
-    return slice(first, first + groups.layouts[target.name].units)
 
 
 def _part(size: Tensor, left: Tensor, density: float) -> Tensor:

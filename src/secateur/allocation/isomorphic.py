@@ -42,12 +42,16 @@ class Isomorphic(Allocator):
         """Every ranking is one over several layers."""
         return True
 
-    def check(self, groups: Groups, density: float | None) -> None:
+    def check(self, groups: Groups, density: float | None, targets: tuple[Target, ...]) -> None:
         """Refuse a density that floor and cap exclude."""
         assert density is not None
         held = least(self.floor, self.cap, groups.size, groups.size)
         wanted = total(groups, density)
         check_possible(wanted, held, groups.size, groups, f"allocator '{self}'")
+
+    def held(self, groups: Groups, left: Tensor, every: tuple[Target, ...]) -> Tensor:
+        """[G] what floor and cap leave."""
+        return least(self.floor, self.cap, groups.size, left)
 
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""

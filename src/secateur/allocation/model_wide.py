@@ -12,7 +12,7 @@ from ..core.component import register
 from ..core.density import share
 from ..core.layout import one_group
 from ..core.select import select
-from ..core.types import Groups, Scores
+from ..core.types import Groups, Scores, Target
 from .budget import Cap, Floor, alive, check_possible, least, total
 
 
@@ -46,12 +46,16 @@ class ModelWide(Allocator):
         """Layers are what it shares out between."""
         return frozenset({"tensor"})
 
-    def check(self, groups: Groups, density: float | None) -> None:
+    def check(self, groups: Groups, density: float | None, targets: tuple[Target, ...]) -> None:
         """Refuse a density that floor and cap exclude."""
         assert density is not None
         held = least(self.floor, self.cap, groups.size, groups.size)
         wanted = total(groups, density)
         check_possible(wanted, held, groups.size, groups, f"allocator '{self}'")
+
+    def held(self, groups: Groups, left: Tensor, every: tuple[Target, ...]) -> Tensor:
+        """[G] what floor and cap leave."""
+        return least(self.floor, self.cap, groups.size, left)
 
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""

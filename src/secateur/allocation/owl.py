@@ -12,8 +12,9 @@ from ..core.axes import Allocator, View
 from ..core.component import register
 from ..core.density import share
 from ..core.names import block_of
-from ..core.types import Groups, Scores, Target
+from ..core.types import Groups, Scores
 from .budget import alive, total
+from .patterns import span
 
 
 @register("owl")
@@ -78,15 +79,9 @@ class Owl(Allocator):
         by_block = self.densities(view.surveyed or self.survey(scores, view), density)
         wanted = torch.zeros(len(groups.size), dtype=torch.float64)
         for target in view.targets:
-            span = _span(groups, target)
-            wanted[span] = groups.size[span].double() * by_block[block_of(target.name)]
+            at = span(groups, target)
+            wanted[at] = groups.size[at].double() * by_block[block_of(target.name)]
         here = {block_of(target.name) for target in view.targets}
         whole = here == set(by_block)
         count = total(groups, density) if whole else int(wanted.sum().round())
         return share(wanted, count, alive(scores, groups))
-
-
-def _span(groups: Groups, target: Target) -> slice:
-    """The target's groups."""
-    first = groups.first[target.name]
-    return slice(first, first + groups.layouts[target.name].units)

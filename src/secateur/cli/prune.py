@@ -12,7 +12,7 @@ from ..experiments.config import Experiment
 from ..experiments.runner import Runner
 from .language import Asked, carry_out, is_language_model, show
 from .progress import Live
-from .words import settings
+from .words import by_pattern, settings
 
 
 def add(app: typer.Typer) -> None:
@@ -64,6 +64,19 @@ def prune(
         str | None,
         typer.Option("--pattern", "--sparsity_type", help="2:4: two of every four inputs stay"),
     ] = None,
+    round_to: Annotated[
+        int | None, typer.Option(help="widths are multiples of this, e.g. 8")
+    ] = None,
+    protect: Annotated[
+        list[str] | None, typer.Option(help="name or pattern of layers that stay whole")
+    ] = None,
+    floor: Annotated[
+        list[str] | None,
+        typer.Option(help="PATTERN=least to keep: a number of units, or a fraction below 1"),
+    ] = None,
+    cap: Annotated[
+        list[str] | None, typer.Option(help="PATTERN=largest fraction that may be removed")
+    ] = None,
     samples: Annotated[
         int, typer.Option("--samples", "--nsamples", help="language models: calibration samples")
     ] = 128,
@@ -89,6 +102,7 @@ def prune(
     options |= {k: v for k, v in (("sparsity", sparsity), ("density", density)) if v is not None}
     if pattern is not None and pattern != "unstructured":
         options["pattern"] = pattern
+    options |= _widths(round_to, protect, floor, cap)
     if is_language_model(network):
         asked = Asked(
             network, method, out, data, samples, length, padded, seed, activations, compare
@@ -108,6 +122,22 @@ def prune(
         _show(study)
         return
     _do(study, out, device)
+
+
+def _widths(
+    round_to: int | None,
+    protect: list[str] | None,
+    floor: list[str] | None,
+    cap: list[str] | None,
+) -> dict[str, Any]:
+    """The options of widths that were given."""
+    given = {
+        "round_to": round_to,
+        "protect": protect,
+        "floors": by_pattern(floor, "--floor") if floor else None,
+        "caps": by_pattern(cap, "--cap") if cap else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _show(study: Experiment) -> None:

@@ -27,6 +27,20 @@ def settings(pairs: Iterable[str]) -> dict[str, Any]:
     return out
 
 
+def by_pattern(pairs: Iterable[str], what: str) -> dict[str, float]:
+    """`["layer1.*=16"]` -> `{"layer1.*": 16.0}`; the last = counts."""
+    out: dict[str, float] = {}
+    for pair in pairs:
+        pattern, _, text = pair.rpartition("=")
+        try:
+            out[pattern] = float(text)
+        except ValueError:
+            raise PlanError(f"{what} '{pair}': {text!r} is no number; write PATTERN=16") from None
+        if not pattern:
+            raise PlanError(f"{what} '{pair}' names no layer; write PATTERN=16, e.g. 'layer1.*=16'")
+    return out
+
+
 def numbers(text: str, what: str) -> list[int]:
     """`"42,43"` -> `[42, 43]`."""
     try:

@@ -181,8 +181,23 @@ class Allocator(Component, ABC):
         """The statistics this allocator needs; wrappers add those of what they wrap."""
         return self.needs
 
-    def check(self, groups: Groups, density: float | None) -> None:
-        """Refuse a density that bounds exclude, from the sizes alone, before any work is done."""
+    def check(self, groups: Groups, density: float | None, targets: tuple[Target, ...]) -> None:
+        """Refuse what bounds exclude, from the sizes and names alone, before any work is done."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether its total is exactly the one asked for, or as near as multiples permit."""
+        return True
+
+    def held(self, groups: Groups, left: Tensor, every: tuple[Target, ...]) -> Tensor:
+        """[G] int64 the fewest units that bounds leave each group with.
+
+        Args:
+            groups: those at hand.
+            left: [G] units each still has.
+            every: the targets of the whole model, which patterns speak of.
+        """
+        return torch.zeros_like(groups.size)
 
     @property
     def surveys(self) -> bool:
@@ -198,7 +213,7 @@ class Allocator(Component, ABC):
         """[G] int64 units to keep in each group.
 
         `scores` hold -inf for units that are gone already; the total is
-        `keep_count(density, number of units)` wherever a density is given.
+        `keep_count(density, number of units)` wherever a density is given and the answer `exact`.
         """
 
 

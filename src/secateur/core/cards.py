@@ -13,6 +13,17 @@ from .recipe import Recipe
 
 METHODS: dict[str, Method] = {}
 
+SHARED: list[Shared] = []
+"""What every method takes beside its own options, in the order it is applied."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Options that say something of any recipe: `apply(recipe, options of the method, **given)`."""
+
+    names: tuple[str, ...]
+    apply: Callable[..., Recipe]
+
 
 @dataclass(frozen=True)
 class Method:
@@ -49,10 +60,15 @@ class Method:
     def __call__(self, **options: Any) -> Recipe:
         options = dict(options)
         self._one_density(options)
+        shared = {name: shared for shared in SHARED for name in shared.names}
         for key in options:
-            if key not in self.options:
-                raise unknown(f"option of method '{self.name}'", key, self.options)
-        recipe = self.build(**options)
+            if key not in self.options and key not in shared:
+                raise unknown(f"option of method '{self.name}'", key, {*self.options, *shared})
+        own = {key: value for key, value in options.items() if key in self.options}
+        recipe = self.build(**own)
+        for more in SHARED:
+            given = {n: options[n] for n in more.names if n in options and n not in own}
+            recipe = more.apply(recipe, own, **given) if given else recipe
         return recipe.model_copy(update={"method": self.name})
 
     def _one_density(self, options: dict[str, Any]) -> None:
@@ -84,6 +100,16 @@ def method(
             raise PlanError(f"method '{name}' is registered twice; names must be unique")
         METHODS[name] = Method(name, family, paper, authors, year, arxiv, build)
         return METHODS[name]
+
+    return enter
+
+
+def shared_options(*names: str) -> Callable[[Callable[..., Recipe]], Callable[..., Recipe]]:
+    """Decorator: options that every method takes; one that has an option of that name keeps its own."""
+
+    def enter(apply: Callable[..., Recipe]) -> Callable[..., Recipe]:
+        SHARED.append(Shared(names, apply))
+        return apply
 
     return enter
 

@@ -121,7 +121,7 @@ class Run:
         if recipe.solver is not None and recipe.solver.prepare(model, self.targets):
             self.targets = recipe.structure.targets(model, setting.example)  # with what was added
         groups = recipe.scope.groups(self.targets)
-        recipe.allocator.check(groups, recipe.schedule.final_density)
+        recipe.allocator.check(groups, recipe.schedule.final_density, self.targets)
         if recipe.pressure is not None:
             recipe.pressure.check(self.targets)
         self.masks = keep_all(self.targets, next(model.parameters()).device)

@@ -110,7 +110,7 @@ class Subject:
                 f"is; method '{recipe.method}' does more. Use `secateur prune` for it"
             )
         targets = recipe.structure.of(self.traced, self.model)
-        recipe.allocator.check(recipe.scope.groups(targets), density)
+        recipe.allocator.check(recipe.scope.groups(targets), density, targets)
         view = ModelView(
             self.model, targets, stats=self._statistics(recipe, targets), seed=self.study.seed
         )
