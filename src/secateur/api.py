@@ -85,6 +85,7 @@ def prune(
     *,
     example: Any = None,
     data: Any = None,
+    calibration: Any = None,
     val: Any = None,
     test: Any = None,
     loss: Loss = cross_entropy,
@@ -106,6 +107,7 @@ def prune(
             pass; the first batch of `data` serves where none is given.
         data: a pair of tensors (x, y), a dict of them (`input_ids`, `attention_mask`, `labels`), a
             list of batches or a data loader: for scores and training.
+        calibration: the same, where scores are to be taken on other batches than training.
         val, test: the same, to evaluate on; test data are touched once, at the end.
         loss: (model, batch) -> scalar, for scores that need gradients.
         training: how to train; without it a trained network is pruned and nothing is trained.
@@ -123,7 +125,9 @@ def prune(
         training=training,
         trained=trained,
         train=_training_batches(data, size, seed) if training is not None else None,
-        scoring=as_batches(data, size, seed, "scoring", shuffle=False),
+        scoring=as_batches(
+            data if calibration is None else calibration, size, seed, "scoring", shuffle=False
+        ),
         val=as_batches(val, 512, seed, shuffle=False),
         test=as_batches(test, 512, seed, shuffle=False),
         loss=loss,

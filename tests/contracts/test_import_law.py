@@ -41,7 +41,7 @@ LAW: dict[str, set[str]] = {
     "costing": {"core", "measure", "structure"},
     "budgeting": {"core", "api", "costing", "structural", "structure"},
     "saving": {"core", "api", "artifact", "materialise", "models", "structural", "structure"},
-    "language": {"core", "api", "artifact", "engine", "text"},
+    "language": {"core", "api", "artifact", "engine", "saving", "structural", "text"},
     "experiments": {"core", "api", "batches", "engine", "methods"} | AXES | LEAVES,
     "report": {"core", "artifact", "experiments", "measure"},
     "cli": {

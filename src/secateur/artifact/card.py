@@ -27,6 +27,10 @@ def card(manifest: Manifest, title: str, base: str = "", tags: Iterable[str] = (
         _how_to_load(manifest),
         _method(run),
         _table("Size", ("", "before", "after"), _sizes(record)),
+        _table("Perplexity", ("", "before", "after"), _perplexities(record)),
+        _table("Recovery", ("", "before", "after"), _recovered(run)),
+        _calibration(record),
+        _proof(record),
         _table("Measured", ("density", "what", "value"), _points(run)),
         _source(manifest),
     ]
@@ -72,6 +76,58 @@ def _sizes(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
         if isinstance(pair, list) and len(pair) == 2 and all(type(n) is int for n in pair):
             rows.append((name, *(f"{n:,}" for n in pair)))
     return rows
+
+
+def _perplexities(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Of a language model, on the texts that were left for it."""
+    found = record.get("perplexity")
+    if not isinstance(found, Mapping) or not {"dense", "pruned"} <= found.keys():
+        return []
+    where = "held-out texts" if found.get("held_out") else "the calibration texts themselves"
+    pairs = (
+        ("perplexity", f"on {where}"),
+        ("bits_per_byte", "bits per byte"),
+        ("tokens", "tokens"),
+    )
+    both = [found["dense"], found["pruned"]]
+    return [(words, *(_number(side.get(key)) for side in both)) for key, words in pairs]
+
+
+def _recovered(run: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """What each recovery gained, and what it cost in its last row."""
+    rows: list[tuple[str, ...]] = []
+    for done in run.get("recovery") or []:
+        before, after = done.get("before") or {}, done.get("after") or {}
+        rows += [(_safe(n), _number(before[n]), _number(after.get(n))) for n in before if n != "n"]
+        cost = f"{done['seconds']:.0f} s"
+        rows.append(("parameters trained, seconds", f"{done['parameters']:,}", cost))
+    return rows
+
+
+def _calibration(record: Mapping[str, Any]) -> str:
+    data = record.get("calibration")
+    if not isinstance(data, Mapping):
+        return ""
+    kind = "packed" if data.get("packed") else "padded"
+    said = {
+        k: _safe(data.get(k)) for k in ("samples", "length", "data", "seed", "tokens", "digest")
+    }
+    return (
+        f"Calibrated on {said['samples']} {kind} samples of up to {said['length']} tokens of "
+        f"`{said['data']}` (seed {said['seed']}, {said['tokens']} tokens, digest `{said['digest']}`)."
+    )
+
+
+def _proof(record: Mapping[str, Any]) -> str:
+    """How the smaller network was seen to compute what the masked one does."""
+    proof = record.get("proof")
+    if not isinstance(proof, Mapping):
+        return ""
+    return (
+        f"The smaller network was compared with the masked one: on random weights in float64 they "
+        f"differ by {_number(proof.get('error'))}, relative to the output; on the example and the "
+        f"weights as they are by {_number(record.get('difference'))}."
+    )
 
 
 def _points(record: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -11,7 +12,11 @@ from typing import Any, Literal, cast
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..api import recipe
 from ..core.errors import PlanError
+from ..core.recipe import Recipe
+from ..engine.train import Training
+from .words import settings
 
 HUB = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -30,6 +35,8 @@ class Asked:
     seed: int
     activations: str
     compare: bool
+    recover: str | None = None
+    training: tuple[str, ...] = ()
 
     @property
     def where(self) -> Literal["memory", "disk"]:
@@ -37,6 +44,18 @@ class Asked:
         if self.activations not in ("memory", "disk"):
             raise PlanError(f"activations are kept in memory or on disk, not '{self.activations}'")
         return cast(Literal["memory", "disk"], self.activations)
+
+    def recipe(self, options: dict[str, Any]) -> Recipe:
+        """The method with its options, and the recovery asked for beside them."""
+        made = recipe(self.method, **options)
+        return made if self.recover is None else with_recovery(made, self.recover)
+
+    def trained(self) -> Training | None:
+        """How a recovery trains, where anything is said of it."""
+        from ..language.whole import TRAINING
+
+        given = settings(self.training)
+        return Training(**{**TRAINING.model_dump(), **given}) if given else None
 
     def sampling(self) -> Any:
         """The sampling, within the model's context where no length is given."""
@@ -55,6 +74,15 @@ class Asked:
         )
 
 
+def with_recovery(made: Recipe, words: str) -> Recipe:
+    """A recipe with the recovery of words like `lora=2ep` or `fine-tune=1ep`."""
+    name, equals, length = words.partition("=")
+    if not equals or name not in ("lora", "fine-tune"):
+        raise PlanError(f"recovery '{words}' is not known; write lora=2ep or fine-tune=1ep")
+    plain = {**made.to_dict(), "recovery": {"name": name, "length": length}}
+    return Recipe.from_plain(plain)
+
+
 def is_language_model(network: str) -> bool:
     """Whether a network's name is a folder, or looks like a model's name on the hub."""
     return Path(network).is_dir() or bool(HUB.fullmatch(network))
@@ -66,7 +94,10 @@ def show(asked: Asked, options: dict[str, Any]) -> None:
 
     print(
         plan_folder(
-            asked.model, asked.method, sampling=asked.sampling(), activations=asked.where, **options
+            asked.model,
+            asked.recipe(options),
+            sampling=asked.sampling(),
+            activations=asked.where,
         )
     )
 
@@ -75,43 +106,63 @@ def carry_out(asked: Asked, options: dict[str, Any]) -> None:
     """Prune the model; say what was done and where it lies."""
     from ..language import plan_folder, prune_folder
 
-    sampling = asked.sampling()
-    plan = plan_folder(
-        asked.model, asked.method, sampling=sampling, activations=asked.where, **options
-    )
+    sampling, recipe = asked.sampling(), asked.recipe(options)
+    plan = plan_folder(asked.model, recipe, sampling=sampling, activations=asked.where)
     print(plan)
     with Blocks(plan.blocks) as bar:
         done = prune_folder(
             asked.model,
-            asked.method,
+            recipe,
             asked.out,
             data=asked.data,
             sampling=sampling,
             compare=asked.compare,
             seed=asked.seed,
             activations=asked.where,
+            training=asked.trained(),
             progress=bar,
-            **options,
         )
     for line in summary(done.record):
         print(line)
-    print(f"model:  {done.folder}\nrecord: {done.folder / 'secateur.json'}")
+    print(f"model:  {done.folder}\nrecord: {done.folder / 'pruning.json'}")
 
 
 def summary(record: dict[str, Any]) -> list[str]:
     """The figures in a few lines."""
-    lines = [f"removed {record['sparsity']:.2%} of {record['units']:,} weights"]
+    lines = list(_removed(record))
     found = record.get("perplexity")
     if found:
         where = "held-out texts" if found["held_out"] else "the calibration texts"
         before, after = found["dense"]["perplexity"], found["pruned"]["perplexity"]
         lines.append(f"perplexity on {where}: {before:.3f} dense, {after:.3f} pruned")
-    few = [r for r in record["layers"] if r.get("samples", 1) < r.get("inputs", 1)]
+    rows = record["layers"] if "sparsity" in record else []
+    few = [r for r in rows if r.get("samples", 1) < r.get("inputs", 1)]
     if few:
         lines.append(
             f"{len(few)} layers saw fewer tokens than they have inputs; give more calibration data"
         )
     return lines
+
+
+def _removed(record: dict[str, Any]) -> Iterator[str]:
+    """What went, how it was proved, and what loads the rest."""
+    if "sparsity" in record:
+        yield f"removed {record['sparsity']:.2%} of {record['units']:,} weights"
+        return
+    before, after = record["parameters"]
+    density = (record.get("pruning") or record)["points"][-1]["density"]
+    yield (
+        f"removed {1 - density:.2%} of the units: {before:,} parameters before, {after:,} after "
+        f"({after / before - 1:+.2%})"
+    )
+    if "proof" in record:
+        yield (
+            f"proved: masked and smaller network differ by {record['proof']['error']:.1e}, relative"
+        )
+    if record["loadable"] == "stock":
+        yield "loads with from_pretrained"
+    else:
+        yield f"loads with secateur.load: {record['why']}"
 
 
 class Blocks:
@@ -137,7 +188,10 @@ class Blocks:
         self._bar.stop()
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """One block is done."""
+        """One block is done; other events of a run in memory are no progress of this kind."""
+        if event["kind"] != "block":
+            self._told(event)
+            return
         self._bar.update(self._task, completed=event["done"])
         if not self._console.is_terminal:
             self._console.print(
@@ -145,3 +199,8 @@ class Blocks:
                 f"{event['left']:.0f} s left",
                 highlight=False,
             )
+
+    def _told(self, event: dict[str, Any]) -> None:
+        """An epoch of a recovery."""
+        if event["kind"] == "epoch":
+            self._console.print(f"{event['stage']}: loss {event['loss']:.4f}", highlight=False)

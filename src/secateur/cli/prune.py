@@ -93,6 +93,10 @@ def prune(
     compare: Annotated[
         bool, typer.Option(help="perplexity before and after; loads the whole model")
     ] = True,
+    recover: Annotated[
+        str | None,
+        typer.Option(help="language models: lora=2ep or fine-tune=1ep on the calibration texts"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the plan, touch nothing")
     ] = False,
@@ -105,10 +109,13 @@ def prune(
     options |= _widths(round_to, protect, floor, cap)
     if is_language_model(network):
         asked = Asked(
-            network, method, out, data, samples, length, padded, seed, activations, compare
-        )
+            network, method, out, data, samples, length, padded, seed, activations, compare,
+            recover, tuple(training or ()),
+        )  # fmt: skip
         (show if dry_run else carry_out)(asked, options)
         return
+    if recover is not None:
+        raise PlanError("--recover is for language models; a method's own options say it elsewhere")
     study = Experiment(
         name="prune",
         network={"spec": network, "options": settings(network_option or []), "weights": weights}

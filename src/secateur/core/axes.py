@@ -63,6 +63,11 @@ class Structure(Component, ABC):
 
     registry: ClassVar[Registry] = Registry("structure")
 
+    @property
+    def traces(self) -> bool:
+        """Whether the network is captured as a graph to find the targets, and to take units out."""
+        return False
+
     @abstractmethod
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """The targets of `model`; never empty: a model without any is an error that says why."""

@@ -11,17 +11,22 @@ from .training import adopt_average
 
 
 def record(run: Run, op: Evaluate) -> None:
-    """Add a point: sizes, densities, validation; its weights are kept for the final test."""
+    """Add a point: sizes, densities, validation; weights are kept where something asks for them later.
+
+    That is a final test of every point, and a dense network to learn from.
+    """
     if op.moment != "pruned":
         adopt_average(run)
-    if op.moment == "trained":
+    training = run.setting.training
+    if op.moment == "trained" and training is not None and training.distil is not None:
         run.store.put("trained", Saved(run.state(), {}))
     masks = run.elements()
     point = {"round": op.round, "moment": op.moment, "density": run.density}
     point |= measure_point(run.model, run.setting.example, masks, run.meant)
     point["val"] = evaluate(run.model, run.setting.val) if run.setting.val is not None else None
     point["test"], point["seconds"] = None, run.seconds
-    run.store.put(_name(len(run.place.points)), Saved(run.state(), {}, masks))
+    if run.setting.test is not None:
+        run.store.put(_name(len(run.place.points)), Saved(run.state(), {}, masks))
     run.place.points.append(point)
     run.tell({"kind": "point", **point})
 

@@ -47,6 +47,11 @@ class Coupled(Structure):
     outputs: tuple[str, ...] = ()
     exact_only: bool = True
 
+    @property
+    def traces(self) -> bool:
+        """Yes."""
+        return True
+
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """One target per axis, shape (units,), in the order of the network."""
         who = f"structure '{self.name}'"

@@ -28,6 +28,11 @@ class Protected(Structure):
     first: int = Field(default=0, ge=0)
     last: int = Field(default=0, ge=0)
 
+    @property
+    def traces(self) -> bool:
+        """As the inner structure."""
+        return self.inner.traces
+
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """The inner targets outside the protected blocks."""
         found = self.inner.targets(model, example)

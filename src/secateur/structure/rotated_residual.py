@@ -26,6 +26,11 @@ class RotatedResidual(Structure):
 
     head: bool = False
 
+    @property
+    def traces(self) -> bool:
+        """Yes."""
+        return True
+
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """One target per place, shape (width,), in the order of the network."""
         if not any(name.endswith("_shortcut") for name, _ in model.named_modules()):

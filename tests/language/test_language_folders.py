@@ -3,42 +3,15 @@
 import json
 
 import pytest
-import torch
 
 pytest.importorskip("transformers")
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM
 
 import secateur as sc
 from secateur.cli.main import call
 from secateur.core.errors import DataError, PlanError
 from secateur.text.calibration import Sampling
 from tests.engine.blockwise import tiny
-
-WORDS = ["the", "leaf", "is", "dry", "so", "water", "it", "now", "and", "wait", "for", "rain"]
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """A random Llama of 64 words, with its tokenizer."""
-    path = tiny.folder(tmp_path_factory.mktemp("model") / "llama", vocab_size=64)
-    words = {word: i for i, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    ).save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "texts.jsonl"
-    rng = torch.Generator().manual_seed(0)
-    picks = torch.randint(len(WORDS), (60, 12), generator=rng).tolist()
-    rows = [{"text": " ".join(WORDS[i] for i in row)} for row in picks]
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return path
 
 
 def test_one_call_prunes_compares_and_describes(source, data, tmp_path):
@@ -76,8 +49,10 @@ def test_what_cannot_be_is_refused_before_anything_is_written(source, data, tmp_
         sc.prune_folder(source, "wanda", tmp_path / "out", data=["fine", " "])
     with pytest.raises(DataError, match="looks at activations"):
         sc.prune_folder(source, "wanda", tmp_path / "out")
-    with pytest.raises(PlanError, match="walks the whole model"):
-        sc.prune_folder(source, "snip", tmp_path / "out", data=data)
+    with pytest.raises(PlanError, match="activations='disk' would be ignored"):
+        sc.prune_folder(source, "flap", tmp_path / "out", data=data, activations="disk")
+    with pytest.raises(PlanError, match="nothing is trained; `training` would be ignored"):
+        sc.prune_folder(source, "wanda", tmp_path / "out", data=data, training=sc.Training())
     assert not list(tmp_path.iterdir())
 
 

@@ -1,0 +1,131 @@
+"""The public face of folders of language models: `prune_folder`, `plan_folder`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from ..api import as_recipe
+from ..artifact import write_bytes
+from ..core.errors import PlanError
+from ..core.recipe import Recipe
+from ..engine.blockwise.describe import card
+from ..engine.blockwise.folder import Done, Progress, one_update
+from ..engine.blockwise.folder import prune_folder as block_by_block
+from ..engine.blockwise.output import check_free
+from ..engine.blockwise.preview import Preview, preview
+from ..engine.blockwise.shards import Shards
+from ..engine.blockwise.skeleton import Skeleton
+from ..engine.train import Training
+from ..text.calibration import Sampling
+from .texts import fitting, local, measure, samples, split_texts, tokenizer_of
+from .whole import Given, WholePreview, plan_whole, prune_whole
+
+
+def prune_folder(
+    model: str | Path,
+    what: Recipe | str,
+    out: str | Path,
+    *,
+    data: str | Path | Sequence[str] | None = None,
+    sampling: Sampling | None = None,
+    compare: bool = True,
+    seed: int = 0,
+    activations: Literal["memory", "disk"] = "memory",
+    training: Training | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Done:
+    """Prune a language model from its folder into a new one.
+
+    Methods with `walk="blocks"` go block by block, and the result loads like the original. All
+    others work on the model in memory, where the expected peak has to fit; structures are taken
+    out, the smaller network is proved equal to the masked one, and the folder loads with
+    `from_pretrained` where its configuration can say the sizes, else with `secateur.load`.
+
+    Args:
+        model: a Hugging Face folder, or the name of a model on the hub; it is only read.
+        what: a recipe, or a method's name with its `options`.
+        out: the folder to be; it must be new or empty.
+        data: texts, or what `read_texts` reads; for methods that look at activations or gradients,
+            for a recovery, and to compare.
+        sampling: how the texts become samples; as long as the model's context, at most 512 tokens.
+        compare: whether to take the perplexity on held-out texts before and after, which loads the
+            whole model; for a model larger than memory leave it out.
+        seed: all randomness.
+        activations: block by block, `disk` keeps what flows between blocks in files.
+        training: how a recovery trains; AdamW at 1e-4 by default.
+        progress: called with a small dict at every event.
+
+    Killed, the same call goes on where it was, if the method goes block by block.
+    """
+    recipe = as_recipe(what, options)
+    source = local(model)
+    check_free(Path(out), source)
+    given = Given(str(model), data, sampling, compare, seed, training)
+    if recipe.walk == "whole":
+        if activations != "memory":
+            raise PlanError(
+                f"method '{recipe.method}' works on the whole model in memory; activations='disk' "
+                "would be ignored"
+            )
+        return prune_whole(source, recipe, Path(out), given, progress)
+    if training is not None:
+        raise PlanError("block by block nothing is trained; `training` would be ignored")
+    return _by_blocks(source, recipe, Path(out), given, activations, progress)
+
+
+def _by_blocks(
+    source: Path,
+    recipe: Recipe,
+    out: Path,
+    given: Given,
+    activations: Literal["memory", "disk"],
+    progress: Progress | None,
+) -> Done:
+    one_update(recipe)
+    data, seed = given.data, given.seed
+    texts = split_texts(data, source, seed) if data is not None else None
+    tokenizer = tokenizer_of(source) if texts is not None else None
+    calibration = samples(source, tokenizer, texts, given.sampling, seed, recipe)
+    facts: dict[str, Any] = {"source": given.name}
+    if calibration is not None and texts is not None:
+        facts["calibration"] = {"data": texts.source, **calibration.facts}
+    if given.compare and texts is not None and tokenizer is not None:
+        facts["perplexity"] = {"dense": asdict(measure(source, tokenizer, texts))}
+
+    def finish(folder: Path, record: dict[str, Any]) -> None:
+        if "perplexity" in record and texts is not None and tokenizer is not None:
+            record["perplexity"]["pruned"] = asdict(measure(folder, tokenizer, texts))
+            record["perplexity"]["held_out"] = texts.apart
+        write_bytes(folder / "README.md", card(record).encode())
+
+    return block_by_block(
+        source,
+        recipe,
+        out,
+        batches=calibration.batches if calibration is not None else (),
+        seed=seed,
+        activations=activations,
+        progress=progress,
+        facts=facts,
+        before_naming=finish,
+    )
+
+
+def plan_folder(
+    model: str | Path,
+    what: Recipe | str,
+    *,
+    sampling: Sampling | None = None,
+    activations: Literal["memory", "disk"] = "memory",
+    **options: Any,
+) -> Preview | WholePreview:
+    """What `prune_folder` would do, need and leave; a model that is pruned whole is read for it."""
+    source, recipe = local(model), as_recipe(what, options)
+    chosen = fitting(source, sampling, 0)
+    if recipe.walk == "whole":
+        return plan_whole(source, recipe)
+    return preview(Skeleton(Shards(source)), recipe, chosen, activations)

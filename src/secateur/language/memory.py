@@ -1,0 +1,56 @@
+"""What a method takes in memory, against what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..core.errors import StorageError
+from ..core.recipe import Recipe
+from ..engine.blockwise.preview import size
+from ..engine.blockwise.shards import Shards
+
+COPIES = 5
+"""The most copies of the weights that pruning makes: gradients and their means, or masked and smaller."""
+PROOF = 16
+"""Bytes a weight that proving a removal takes: masked and smaller network on random float64 weights."""
+MEMINFO, GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+
+
+def expected_peak(shards: Shards, recipe: Recipe) -> int:
+    """Bytes beside the program, about, when the model of a folder is pruned as a whole."""
+    proof = PROOF if recipe.structure.traces else 0
+    return sum(
+        (entry.stop - entry.start) * COPIES
+        + (entry.stop - entry.start) // entry.dtype.itemsize * proof
+        for entry in shards.entries.values()
+    )
+
+
+def available() -> int | None:
+    """Bytes to be had without swapping, by the machine and by the process's group; None: not said."""
+    found = [n for n in (_of_machine(), _of_group()) if n is not None]
+    return min(found, default=None)
+
+
+def _of_machine() -> int | None:
+    if not MEMINFO.exists():
+        return None
+    rows = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+    return int(rows["MemAvailable"].split()[0]) * 1024
+
+
+def _of_group() -> int | None:
+    most, now = GROUP / "memory.max", GROUP / "memory.current"
+    if not most.exists() or not now.exists() or most.read_text().strip() == "max":
+        return None
+    return int(most.read_text()) - int(now.read_text())
+
+
+def check_memory(peak: int, source: Path) -> None:
+    """Refuse what would not fit."""
+    free = available()
+    if free is not None and peak > free:
+        raise StorageError(
+            f"'{source}' pruned in memory takes about {size(peak)}, {size(free)} are available; use "
+            "a method that goes block by block (wanda, ria, sparsegpt, owl), or a larger machine"
+        )

@@ -1,0 +1,157 @@
+"""Texts and models of folders: what is calibrated on, what is compared on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ..core.errors import DataError, StorageError
+from ..core.random import generator
+from ..core.recipe import Recipe
+from ..engine.blockwise.skeleton import read_config
+from ..text.calibration import Calibration, Sampling, calibrate
+from ..text.perplexity import Perplexity, perplexity
+from ..text.samples import read_texts
+from ..text.state import context_length
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+HELD_OUT = 0.1
+"""The share of the texts that is left for the perplexity."""
+COMPARED = 64
+"""The most texts a perplexity is taken over."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts of one source: some to calibrate on, some to compare on.
+
+    Attributes:
+        calibration, comparison: disjoint where there are ten texts or more, else the same.
+        source: where they come from.
+    """
+
+    calibration: Sequence[str]
+    comparison: Sequence[str]
+    source: str
+
+    @property
+    def apart(self) -> bool:
+        """Whether the comparison is on texts that were not calibrated on."""
+        return self.comparison is not self.calibration
+
+
+def local(model: str | Path) -> Path:
+    """The folder itself, or the hub's model as it was downloaded."""
+    path = Path(model)
+    if path.exists():
+        return path
+    words = str(model).split("/")
+    if len(words) != 2 or not all(words) or isinstance(model, Path):
+        raise StorageError(f"'{model}' is neither a folder nor a model's name like owner/name")
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+    try:
+        return Path(snapshot_download(str(model), allow_patterns=patterns))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise StorageError(
+            f"'{model}' is no folder, and not to be had from the hub: {reason}"
+        ) from None
+
+
+def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise StorageError(f"'{folder}' holds no tokenizer that can be read: {reason}") from None
+
+
+def split_texts(data: str | Path | Sequence[str], folder: Path, seed: int) -> Texts:
+    """A tenth of the texts, drawn by the seed, is left for the comparison."""
+    if isinstance(data, str | Path):
+        texts, source = read_texts(data, tokenizer_of(folder)), str(data)
+    else:
+        texts, source = list(data), f"{len(data)} texts"
+    if not texts or not all(isinstance(t, str) and t.strip() for t in texts):
+        raise DataError("calibration data hold an empty text, or none at all; leave empty ones out")
+    held = int(len(texts) * HELD_OUT)
+    if not held:
+        return Texts(texts, texts, source)
+    order = torch.randperm(len(texts), generator=generator(seed, "held out", len(texts))).tolist()
+    return Texts([texts[i] for i in order[held:]], [texts[i] for i in order[:held]], source)
+
+
+def samples(
+    source: Path,
+    tokenizer: PreTrainedTokenizerBase | None,
+    texts: Texts | None,
+    sampling: Sampling | None,
+    seed: int,
+    recipe: Recipe,
+    needed: bool | None = None,
+) -> Calibration | None:
+    """Samples where the recipe looks at data (or `needed` says so); None where it does not."""
+    if not (bool(recipe.required()) if needed is None else needed):
+        return None
+    if tokenizer is None or texts is None:
+        raise DataError(
+            f"method '{recipe.method}' looks at activations or gradients; give calibration data, or "
+            "use magnitude-layerwise with walk=blocks, which needs none"
+        )
+    config = read_config(source)
+    vocabulary = getattr(getattr(config, "text_config", None) or config, "vocab_size", None)
+    return calibrate(tokenizer, texts.calibration, fitting(source, sampling, seed), vocabulary)
+
+
+def fitting(source: Path, sampling: Sampling | None, seed: int) -> Sampling:
+    """The sampling asked for, or the default one within the model's context."""
+    context = context_length(SimpleNamespace(config=read_config(source)))
+    if sampling is None:
+        return Sampling(length=min(512, context or 512), seed=seed)
+    if context is not None and sampling.length > context:
+        raise DataError(
+            f"samples of {sampling.length} tokens exceed the model's context of {context}; ask for "
+            f"at most {context}"
+        )
+    return replace(sampling, seed=seed)
+
+
+def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, texts: Texts) -> Perplexity:
+    """Perplexity of the model of a folder, as stock transformers loads it."""
+    from transformers import AutoModelForCausalLM
+
+    with quiet():
+        return compare(AutoModelForCausalLM.from_pretrained(folder), tokenizer, texts)
+
+
+def compare(model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts: Texts) -> Perplexity:
+    """Perplexity on the texts that are left for it."""
+    return perplexity(model, tokenizer, list(texts.comparison[:COMPARED]), batch_size=8)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bar of transformers while a model is read."""
+    from transformers.utils import logging as theirs
+
+    shown = theirs.is_progress_bar_enabled()
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            theirs.enable_progress_bar()

@@ -1,0 +1,267 @@
+"""Methods that look at the whole model: in memory, structures taken out and proved, an artifact left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..api import Result, prune
+from ..artifact.huggingface import stock_model
+from ..core.errors import DataError
+from ..core.recipe import Recipe
+from ..engine.blockwise.folder import Done, Progress
+from ..engine.blockwise.memory import return_freed_tensors
+from ..engine.blockwise.preview import size
+from ..engine.blockwise.shards import Shards
+from ..engine.plan import Plan, make_plan
+from ..engine.train import AdamW, Training
+from ..saving import save
+from ..structural import Shrunk, shrink
+from ..text.calibration import Calibration, Sampling
+from .memory import check_memory, expected_peak
+from .texts import Texts, compare, quiet, samples, split_texts, tokenizer_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Batches = list[dict[str, Tensor]]
+PER_SAMPLE = frozenset({"gradient_squared"})
+"""Statistics whose mean over batches means what the papers mean only for batches of one sample."""
+TRAINING = Training(optimiser=AdamW(), lr=1e-4, weight_decay=0.0, batch_size=8, clip=1.0)
+"""How a recovery trains where nothing else is said."""
+UNCUT = ("weights", "rows", "blocks")
+"""Kinds of targets that nothing can be taken out for: they stay as zeros."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a call of `prune_folder` says beside the recipe."""
+
+    name: str
+    data: str | Path | Sequence[str] | None
+    sampling: Sampling | None
+    compare: bool
+    seed: int
+    training: Training | None
+
+
+@dataclass(frozen=True)
+class WholePreview:
+    """A plan for a model in memory, and its needs.
+
+    Attributes:
+        plan: targets, groups, budgets.
+        disk: bytes of the original's weights, and about those of the result's.
+        memory: bytes at the peak, about.
+        blocks: 1: the model is one piece.
+    """
+
+    plan: Plan
+    disk: tuple[int, int]
+    memory: int
+    blocks: int = 1
+
+    def lines(self) -> Iterator[str]:
+        """The preview as text."""
+        yield from self.plan.lines()
+        yield "the whole model is in memory: this method looks at all of it"
+        yield f"disk: about {size(self.disk[1])}; the original {size(self.disk[0])}"
+        yield f"memory beside the program, about {size(self.memory)}"
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def plan_whole(source: Path, recipe: Recipe) -> WholePreview:
+    """The preview of a recipe on the model of a folder, which is read for it."""
+    shards = Shards(source)
+    peak = expected_peak(shards, recipe)
+    check_memory(peak, source)
+    model = opened(source)
+    plan = make_plan(model, recipe, example_for(model))
+    left = round(shards.bytes * _share_left(plan, model))
+    return WholePreview(plan, (shards.bytes, left), peak)
+
+
+def _share_left(plan: Plan, model: nn.Module) -> float:
+    """Of the parameters, where every unit of a target weighs the same; 1 where nothing is cut."""
+    if plan.keep is None or {t.kind for t in plan.targets} & set(UNCUT):
+        return 1.0
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    owned = {m.param for t in plan.targets for m in t.members if m.param in sizes}
+    gone = sum(sizes[name] for name in owned) * (1 - plan.keep / plan.units)
+    return 1 - gone / sum(sizes.values())
+
+
+def prune_whole(
+    source: Path, recipe: Recipe, out: Path, given: Given, progress: Progress | None
+) -> Done:
+    """Prune the model of a folder in memory and save what is left."""
+    check_memory(expected_peak(Shards(source), recipe), source)
+    texts = split_texts(given.data, source, given.seed) if given.data is not None else None
+    tokenizer = tokenizer_of(source) if texts is not None else None
+    needs = recipe.required() or recipe.recovery or recipe.basis
+    calibration = samples(
+        source, tokenizer, texts, given.sampling, given.seed, recipe, needed=bool(needs)
+    )
+    return_freed_tensors()
+    model = opened(source)
+    dense = sum(p.numel() for p in model.parameters())
+    facts: dict[str, Any] = {"source": given.name}
+    if calibration is not None and texts is not None:
+        facts["calibration"] = {"data": texts.source, **calibration.facts}
+    compared = _Compared(tokenizer, texts if given.compare else None)
+    compared.take("dense", model)
+    result = _pruned(model, recipe, given, calibration, texts, tokenizer, progress)
+    small = taken_out(result)
+    compared.take("pruned", result.model if small is None else small.model)
+    what = small if small is not None else result
+    facts["parameters"] = [dense, sum(p.numel() for p in what.model.parameters())]
+    return _saved(what, source, out, facts | compared.facts)
+
+
+class _Compared:
+    """Perplexities of the model as it goes through its states."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, texts: Texts | None) -> None:
+        self._tokenizer, self._texts = tokenizer, texts
+        self.facts: dict[str, Any] = {}
+
+    def take(self, name: str, model: nn.Module) -> None:
+        """The perplexity of the model now, under `name`."""
+        if self._tokenizer is None or self._texts is None:
+            return
+        found = self.facts.setdefault("perplexity", {"held_out": self._texts.apart})
+        found[name] = asdict(compare(model, self._tokenizer, self._texts))
+
+
+def opened(source: Path) -> nn.Module:
+    """The model of a folder, of the class its configuration names, without a cache of keys."""
+    with quiet():
+        model: Any = stock_model(source)
+    model.config.use_cache = False
+    return model.eval()
+
+
+def example_for(model: nn.Module) -> dict[str, Tensor]:
+    """Two short inputs of different tokens, to trace on."""
+    table: Any = model.get_input_embeddings()  # type: ignore[operator]
+    ids = torch.arange(32).view(2, 16) % table.weight.shape[0]
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _pruned(
+    model: nn.Module,
+    recipe: Recipe,
+    given: Given,
+    calibration: Calibration | None,
+    texts: Texts | None,
+    tokenizer: Any,
+    progress: Progress | None,
+) -> Result:
+    """The masked model, recovered where the recipe says so."""
+    training = given.training or (TRAINING if recipe.recovery is not None else None)
+    batches = with_labels(calibration.batches) if calibration is not None else None
+    data: Any = batches
+    val = None
+    if training is not None:
+        if batches is None:
+            raise DataError("a recovery trains on the calibration data; give data")
+        data = stacked(batches)
+        if given.compare and texts is not None:
+            val = _validation(tokenizer, texts, calibration)
+    if batches is not None and recipe.required() & PER_SAMPLE:
+        batches = one_by_one(batches)
+    return prune(
+        model,
+        recipe,
+        example=example_for(model),
+        data=data,
+        calibration=batches,
+        val=val,
+        training=training,
+        trained=True,
+        seed=given.seed,
+        in_place=True,
+        progress=progress,
+    )
+
+
+def _validation(tokenizer: Any, texts: Texts, calibration: Calibration | None) -> Any:
+    """The texts left for the comparison, as long as the samples are."""
+    from ..text.calibration import calibrate
+
+    assert calibration is not None
+    length = int(calibration.facts["length"])
+    rows = Sampling(len(texts.comparison), length, packed=False)
+    return stacked(with_labels(calibrate(tokenizer, texts.comparison, rows).batches))
+
+
+def with_labels(batches: Sequence[Mapping[str, Tensor]]) -> Batches:
+    """Every batch with a mask, and its tokens as labels; padding is not predicted."""
+    out = []
+    for batch in batches:
+        ids = batch["input_ids"]
+        mask = batch.get("attention_mask", torch.ones_like(ids))
+        labels = ids.masked_fill(mask == 0, -100)
+        out.append({"input_ids": ids, "attention_mask": mask, "labels": labels})
+    return out
+
+
+def stacked(batches: Batches) -> dict[str, Tensor]:
+    """All batches in one, padded at the end to the longest sample."""
+    widest = max(batch["input_ids"].shape[1] for batch in batches)
+    fill = {"labels": -100}
+    return {
+        name: torch.cat(
+            [
+                nn.functional.pad(b[name], (0, widest - b[name].shape[1]), value=fill.get(name, 0))
+                for b in batches
+            ]
+        )
+        for name in batches[0]
+    }
+
+
+def one_by_one(batches: Batches) -> Batches:
+    """Batches of one sample."""
+    return [
+        {name: value[i : i + 1] for name, value in batch.items()}
+        for batch in batches
+        for i in range(len(batch["input_ids"]))
+    ]
+
+
+def taken_out(result: Result) -> Shrunk | None:
+    """The smaller model, proved; None where single weights are zero and nothing can be taken out."""
+    if {target.kind for target in result.targets} & set(UNCUT):
+        return None
+    return shrink(result, example_for(result.model), in_place=True)
+
+
+def _saved(what: Result | Shrunk, source: Path, out: Path, facts: Mapping[str, Any]) -> Done:
+    """The artifact, with everything measured in its record and on its card."""
+    record = {**what.record, **facts}
+    record.setdefault("loadable", "stock")
+    model: Any = what.model
+    model.config.use_cache = True
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    save(replace(what, record=record), out, tokenizer=source if has_tokenizer(source) else None)
+    return Done(out, record, {"pruning": _seconds(record)})
+
+
+def has_tokenizer(source: Path) -> bool:
+    """Whether a folder holds a tokenizer's files."""
+    from ..artifact.huggingface import TOKENIZER_FILES
+
+    return any((source / name).is_file() for name in TOKENIZER_FILES)
+
+
+def _seconds(record: Mapping[str, Any]) -> float:
+    run = record.get("pruning", record)
+    return float(run["seconds"])

@@ -1,0 +1,149 @@
+"""Methods that look at the whole model, from a folder to a folder: one command for each."""
+
+import json
+
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+from transformers import AutoModelForCausalLM
+
+import secateur as sc
+from secateur.artifact.manifest import read_manifest
+from secateur.cli.main import call
+from secateur.core.errors import StorageError
+from secateur.language import memory, whole
+from secateur.text.calibration import Sampling
+
+METHODS = {
+    "flap": {"density": 0.75},
+    "llm-pruner": {"density": 0.75, "first": 1, "last": 1},
+    "shortgpt": {"density": 2 / 3},
+    "shortened-llama": {"density": 2 / 3},
+    "slicegpt": {"density": 0.75},
+    "smart-farm": {"density": 0.75, "equal": True},
+    "magnitude": {"density": 0.5},
+}
+STOCK = {"shortgpt", "shortened-llama", "smart-farm", "magnitude"}
+IDS = torch.arange(4, 14).view(1, -1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_from_a_folder_to_a_folder(source, data, tmp_path, method):
+    out = tmp_path / "new" / "out"
+    done = sc.prune_folder(
+        source, method, out, data=data, sampling=Sampling(8, 16), **METHODS[method]
+    )
+    record = read_manifest(out).provenance.record
+    assert record["source"] == str(source)
+    assert record["perplexity"]["pruned"]["perplexity"] > 0
+    assert record["parameters"][0] == sum(p.numel() for p in load_stock(source).parameters())
+    assert record["parameters"] == json.loads(json.dumps(done.record["parameters"]))
+    if method != "magnitude":
+        assert record["proof"]["error"] < 1e-9
+        assert record["parameters"][1] < record["parameters"][0] or method == "slicegpt"
+    assert (record["loadable"] == "stock") == (method in STOCK)
+    again = sc.load(out)
+    if method in STOCK:
+        stock = load_stock(out)
+        assert torch.equal(stock(IDS).logits, again(IDS).logits)
+        assert stock.config.use_cache
+        assert stock.generate(IDS, max_new_tokens=3, do_sample=False).shape == (1, 13)
+    card = (out / "README.md").read_text()
+    assert f"{record['perplexity']['pruned']['perplexity']:.6g}" in card
+    assert str(record["calibration"]["digest"]) in card if "calibration" in record else True
+
+
+def load_stock(folder):
+    return AutoModelForCausalLM.from_pretrained(folder).eval()
+
+
+def test_experts_go_from_a_folder(mixture, data, tmp_path):
+    sc.prune_folder(mixture, "reap", tmp_path / "out", data=data, sampling=Sampling(8, 16))
+    assert load_stock(tmp_path / "out").config.num_local_experts == 2
+
+
+def test_squared_gradients_are_taken_of_single_samples(source, data, tmp_path, monkeypatch):
+    seen = []
+
+    def prune(*args, **given):
+        seen.append([len(batch["input_ids"]) for batch in given["calibration"]])
+        return sc.prune(*args, **given)
+
+    monkeypatch.setattr(whole, "prune", prune)
+    for i, method in enumerate(("llm-pruner", "flap")):
+        sc.prune_folder(
+            source, method, tmp_path / str(i), data=data, sampling=Sampling(8, 16), compare=False,
+            **METHODS[method],
+        )  # fmt: skip
+    assert seen == [[1] * 8, [8]]
+
+
+def test_padding_is_neither_predicted_nor_counted():
+    ids = torch.tensor([[5, 6, 0], [7, 8, 9]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    batch = whole.with_labels([{"input_ids": ids, "attention_mask": mask}])
+    assert batch[0]["labels"].tolist() == [[5, 6, -100], [7, 8, 9]]
+    other = whole.with_labels([{"input_ids": ids[:, :2]}])
+    both = whole.stacked(batch + other)
+    assert both["labels"].tolist()[2:] == [[5, 6, -100], [7, 8, -100]]
+    assert both["attention_mask"].sum() == 9
+
+
+def test_a_recovery_trains_on_the_calibration_texts(source, data, tmp_path):
+    words = [
+        "prune", str(source), "--method", "flap", "--density", "0.75", "--data", str(data), "--samples",
+        "8", "--length", "16", "--recover", "lora=3ep", "--training", "lr=0.01", "--training", "distil={}",
+        "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    assert call(words) == 0
+    record = read_manifest(tmp_path / "out").provenance.record
+    (recovery,) = record["pruning"]["recovery"]
+    assert recovery["parameters"] > 0
+    assert recovery["after"]["loss"] != recovery["before"]["loss"]
+    assert "| parameters trained, seconds |" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_command_says_what_went_and_what_loads_it(source, data, tmp_path, capsys):
+    words = ["prune", str(source), "--method", "shortgpt", "--density", "0.67", "--samples", "8"]
+    words += ["--length", "16", "--data", str(data), "--out", str(tmp_path / "out")]
+    assert call([*words, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "the whole model is in memory" in shown
+    assert "memory beside the program, about" in shown
+    assert not list(tmp_path.iterdir())
+    assert call(words) == 0
+    shown = capsys.readouterr().out
+    assert "removed 33.33% of the units" in shown
+    assert "proved: masked and smaller network differ by" in shown
+    assert "loads with from_pretrained" in shown
+    assert "perplexity on held-out texts" in shown
+
+
+def test_a_dry_run_expects_the_size_that_comes_out(source, data, tmp_path):
+    """Layers of equal size: exactly; the file's header is all that differs."""
+    plan = sc.plan_folder(source, "shortgpt", density=2 / 3)
+    sc.prune_folder(source, "shortgpt", tmp_path / "out", density=2 / 3, data=data,
+                    sampling=Sampling(8, 16), compare=False)  # fmt: skip
+    size = (tmp_path / "out" / "model.safetensors").stat().st_size
+    assert plan.disk[1] == pytest.approx(size, rel=0.2)
+    assert plan.disk[1] < plan.disk[0]
+
+
+def test_too_little_memory_is_said_before_anything_is_read(source, data, tmp_path, monkeypatch):
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:       7 kB\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(whole, "opened", None)
+    with pytest.raises(StorageError, match=r"takes about .* 7.17 kB are available"):
+        sc.prune_folder(source, "flap", tmp_path / "out", data=data)
+    with pytest.raises(StorageError, match="available"):
+        sc.plan_folder(source, "flap")
+
+
+def test_memory_of_the_group_counts_where_it_is_less(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "GROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("2000\n")
+    assert memory.available() == 3000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.available() > 3000
