@@ -42,7 +42,9 @@ LAW: dict[str, set[str]] = {
     "budgeting": {"core", "api", "costing", "structural", "structure"},
     "saving": {"core", "api", "artifact", "materialise", "models", "structural", "structure"},
     "language": {"core", "api", "artifact", "engine", "saving", "structural", "text"},
-    "experiments": {"core", "api", "batches", "engine", "methods"} | AXES | LEAVES,
+    "experiments": {"core", "api", "batches", "engine", "methods", "saving", "shrinking"}
+    | AXES
+    | LEAVES,
     "report": {"core", "artifact", "experiments", "measure"},
     "cli": {
         "core",

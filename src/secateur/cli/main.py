@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 
 import typer
@@ -32,6 +33,8 @@ def call(words: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="secateur: %(message)s", level=logging.WARNING)
     for library in ("huggingface_hub", "datasets"):  # their retries would bury the one line
         logging.getLogger(library).setLevel(logging.ERROR)
+    # of torch about itself, whenever a traced graph is copied
+    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
     try:
         code = app(args=None if words is None else list(words), standalone_mode=False)
     except SecateurError as error:

@@ -101,7 +101,7 @@ def prune(
         bool, typer.Option("--dry-run", help="show the plan, touch nothing")
     ] = False,
 ) -> None:
-    """Prune a network by a method; the pruned weights and a result are written to --out."""
+    """Prune a network by a method; the pruned weights, and what became smaller, go to --out."""
     options = settings(option or [])
     options |= {k: v for k, v in (("sparsity", sparsity), ("density", density)) if v is not None}
     if pattern is not None and pattern != "unstructured":
@@ -169,3 +169,16 @@ def _do(study: Experiment, out: Path, device: str) -> None:
     folder = runner.folder(runner.planned[0])
     print(f"result:  {folder / 'result.json'}")
     print(f"weights: {folder / 'model.safetensors'}")
+    small = (runner.result(runner.planned[0]) or {}).get("small")
+    if small is not None:
+        print(_smaller(small, folder))
+
+
+def _smaller(small: dict[str, Any], folder: Path) -> str:
+    """The line on what became physically smaller."""
+    if "refused" in small:
+        return f"masked only; nothing could be taken out: {small['refused']}"
+    names = {"parameters": "parameters", "macs": "MACs"}
+    facts = [f"{n} {small[k][0]:,} -> {small[k][1]:,}" for k, n in names.items() if k in small]
+    facts.append(f"differs from the masked network by {small['difference']:.1e}")
+    return f"smaller: {folder / small['folder']} ({', '.join(facts)})"

@@ -15,6 +15,7 @@ from ..engine.run import Run
 from ..engine.store import FolderStore
 from . import provenance
 from .config import SCHEMA, Experiment, Planned
+from .deliver import deliver
 from .locks import held
 from .setting import Workshop
 
@@ -130,7 +131,7 @@ class Runner:
         store = FolderStore(folder)
         run = self.open(planned, store, lambda event: listen(planned, event))
         outcome = execute(run)
-        self._finish(planned, folder, outcome, started)
+        self._finish(planned, run, outcome, started)
         store.clear()
         listen(planned, {"kind": "done", "points": outcome.points, "seconds": outcome.seconds})
 
@@ -144,12 +145,15 @@ class Runner:
         shared = dense if setting.training is not None else None
         return Run(config.build_recipe(), model, setting, store, shared, tell)
 
-    def _finish(self, planned: Planned, folder: Path, outcome: Outcome, started: str) -> None:
+    def _finish(self, planned: Planned, run: Run, outcome: Outcome, started: str) -> None:
+        folder = self.folder(planned)
         lines = "\n".join(json.dumps(row) for row in outcome.log)
         write_bytes(folder / "log.jsonl", lines.encode())
         state, masks = outcome.model.state_dict(), outcome.masks
         save_sparse(folder / "model.safetensors", state, masks)
         result = self._result(planned, outcome, started)
+        small = deliver(outcome, run.recipe, planned.seed, run.setting.example, folder)
+        result |= {"small": small} if small is not None else {}
         write_bytes(
             folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False).encode()
         )

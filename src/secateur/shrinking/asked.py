@@ -56,9 +56,15 @@ def asked_for(what: Result | nn.Module, keep: Keep | None, model: nn.Module, exa
         if kinds == {"layers"}:
             exact = {target.name: target.exact for target in what.targets}
             return Asked({name: exact[name] for name, stay in units.items() if not stay})
-        if kinds and not any(kind in ("weights", "rows", "blocks") for kind in kinds):
+        if can_go(what.targets):
             return Asked(keep=units)
     return Asked(_zero_layers(model, example), zero=True)
+
+
+def can_go(targets: Sequence[Target]) -> bool:
+    """Whether what was pruned can leave the network, and not only be zero in it."""
+    kinds = {target.kind for target in targets}
+    return bool(kinds) and not kinds & {"weights", "rows", "blocks"}
 
 
 def _named(keep: Keep, model: nn.Module, example: Any) -> Asked:

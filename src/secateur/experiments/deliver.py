@@ -1,0 +1,53 @@
+"""The smaller network of a run that pruned what can be taken out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..api import Result
+from ..core.errors import SecateurError
+from ..core.recipe import Recipe
+from ..engine.execute import Outcome
+from ..saving import save
+from ..shrinking import can_go, shrink
+
+FOLDER = "small"
+
+
+def deliver(
+    outcome: Outcome, recipe: Recipe, seed: int, example: Tensor, folder: Path
+) -> dict[str, Any] | None:
+    """Take out what a run masked, prove it, save the artifact; what became smaller, as plain data.
+
+    None where masks are all that a method promises (single weights, rows, blocks). A network that
+    cannot be made smaller keeps its masks, and the reason stands in the result.
+
+    Args:
+        outcome: a finished run.
+        recipe, seed: of the run.
+        example: [1, ...] one input; its shape and device count.
+        folder: of the run; the artifact becomes its `small/`.
+    """
+    if not can_go(outcome.targets):
+        return None
+    record = {
+        "recipe": recipe.to_dict(), "digest": recipe.digest, "seed": seed, "points": outcome.points
+    }  # fmt: skip
+    result = Result(outcome.model, outcome.masks, outcome.targets, outcome.target_masks, record)
+    try:
+        small = shrink(result, _noise(example))
+        save(small, folder / FOLDER, overwrite=True)
+    except SecateurError as error:
+        return {"refused": str(error)}
+    facts = ("parameters", "macs", "layers", "level", "exact", "difference")
+    return {"folder": FOLDER} | {key: small.record[key] for key in facts if key in small.record}
+
+
+def _noise(example: Tensor) -> Tensor:
+    """Two inputs (so that the batch stays free) that leave no path of the network at zero."""
+    rng = torch.Generator().manual_seed(0)
+    return torch.randn(2, *example.shape[1:], generator=rng).to(example)
