@@ -108,3 +108,31 @@ def test_a_network_without_heads_is_refused():
     net = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
     with pytest.raises(PlanError, match="heads"):
         sc.prune(net, "head-pruning", data=batch(), example=torch.zeros(2, 2))
+
+
+@needs_data
+def test_layers_go_greedily_by_the_loss_without_them(trained):
+    dense, data = trained
+    few = (data[0][:64], data[1][:64])
+    options = {"data": few, "example": few[0][:2], "trained": True}
+    result = sc.prune(dense, "layer-dropping", density=5 / 7, rounds=2, **options)
+    gone = [name for name, kept in result.units.items() if not bool(kept.any())]
+    left, expected = [t.name for t in result.targets], []
+    for _ in range(2):
+        losses = {name: loss_without([*expected, name], dense, few) for name in left}
+        expected.append(min(losses, key=losses.__getitem__))
+        left.remove(expected[-1])
+    assert set(gone) == set(expected)
+    small = sc.shrink(result, few[0][:2]).model.eval()
+    assert torch.allclose(small(few[0]), result.model.eval()(few[0]), atol=1e-4)
+    assert sum(len(stage) for stage in (small.layer1, small.layer2, small.layer3)) == 7
+
+
+def loss_without(names, dense, data):
+    """The loss when some blocks hand on their input."""
+    other = copy.deepcopy(dense)
+    for name in names:
+        stage, place = name.split(".")
+        getattr(other, stage)[int(place)] = torch.nn.Identity()
+    with torch.no_grad():
+        return float(F.cross_entropy(other(data[0]), data[1]))

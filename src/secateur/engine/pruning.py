@@ -72,6 +72,7 @@ def _statistics(run: Run) -> Stats:
         example=run.setting.example,
         initial=_initial(run) if "initial" in names else None,
         masks=run.elements(),
+        batch_statistics=not run.trained,
         suspended=run.hard.suspended() if _looks_beyond_masks(run.recipe) else None,
     )
 

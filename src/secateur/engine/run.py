@@ -15,7 +15,7 @@ from ..core.recipe import Recipe
 from ..core.types import Masks, Target, element_masks, keep_all
 from ..materialise import HardMasks
 from . import collect
-from .program import build
+from .program import Train, build
 from .store import MemoryStore, Store
 from .train import Trainer, Training
 
@@ -30,7 +30,8 @@ class Setting:
     Attributes:
         training: how to train; None where nothing is trained.
         trained: whether the network comes with trained weights: the main training is skipped
-            unless the method works during it.
+            unless the method works during it, and batch norms use their running statistics wherever
+            scores are taken.
         train: stage -> batches with `steps_per_epoch` and `epoch(e, start)`.
         scoring: re-iterable batches for statistics.
         val, test: batches to evaluate on, or None.
@@ -137,8 +138,9 @@ class Run:
         """Statistics of the network as it stands, on the run's data."""
         setting = self.setting
         return collect.collect(
-            self.model, names, params, setting.scoring, setting.loss, seed=setting.seed
-        )
+            self.model, names, params, setting.scoring, setting.loss, seed=setting.seed,
+            batch_statistics=not setting.trained,
+        )  # fmt: skip
 
     @cached_property
     def _shapes(self) -> Mapping[str, torch.Size]:
@@ -157,6 +159,12 @@ class Run:
         """Layers that went because one unit was all of them (a residual block): no collapse."""
         gone = [t for t in self.targets if t.units == 1 and not bool(self.masks[t.name].any())]
         return {m.param.rpartition(".")[0] for target in gone for m in target.members}
+
+    @property
+    def trained(self) -> bool:
+        """Whether the main training lies behind: the network came trained, or it is done."""
+        main = [i for i, op in enumerate(self.ops) if isinstance(op, Train) and op.stage == "dense"]
+        return self.setting.trained or (bool(main) and main[-1] < self.place.at)
 
     def mask_weights(self) -> None:
         """Bring weights, gradients and optimiser moments in line with the masks."""
