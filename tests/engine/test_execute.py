@@ -63,6 +63,7 @@ def prune(method: str, **options: Any) -> sc.Result:
 OF_TRANSFORMERS = {
     "flap",
     "head-pruning",
+    "layer-dropping",
     "llm-pruner",
     "reap",
     "shortgpt",
