@@ -17,6 +17,7 @@ from .artifact import huggingface
 from .artifact.architecture import build, hugging_face, is_hugging_face, known_origin
 from .artifact.card import card
 from .artifact.container import Container
+from .artifact.covered import digest_of, load_covered
 from .artifact.file import memory, read_sparse, save_sparse
 from .artifact.fit import add, added, misfit, put, unlike
 from .artifact.folder import atomic_folder
@@ -252,12 +253,8 @@ def load(
     folder, allowed = Path(path), memory() if limit is None else limit
     manifest = read_manifest(folder)
     try:
-        found = read_sparse(folder / WEIGHTS, limit=allowed, expected=manifest.weights)
-        masks: Mapping[str, Tensor] = found.masks
-        if manifest.masks is not None:
-            masks = load_masks(folder / MASKS, limit=allowed, expected=manifest.masks)
-        made = _rebuilt(manifest, found.state, model, trust, allowed)
-        put(made, found.state)
+        read = _from_covered if manifest.covered else _from_own
+        made, masks = read(folder, manifest, model, trust, allowed)
         HardMasks(made, masks)
     except SecateurError as error:
         raise StorageError(f"cannot load '{folder}': {error}") from error
@@ -272,6 +269,41 @@ def load(
         ),
     )
     return made.eval()
+
+
+def _from_own(
+    folder: Path,
+    manifest: Manifest,
+    model: nn.Module | None,
+    trust: Collection[str],
+    allowed: int,
+) -> tuple[nn.Module, Mapping[str, Tensor]]:
+    """Network and masks of files that `save` wrote."""
+    found = read_sparse(folder / WEIGHTS, limit=allowed, expected=manifest.weights)
+    masks: Mapping[str, Tensor] = found.masks
+    if manifest.masks is not None:
+        masks = load_masks(folder / MASKS, limit=allowed, expected=manifest.masks)
+    made = _rebuilt(manifest, found.state, model, trust, allowed)
+    put(made, found.state)
+    return made, masks
+
+
+def _from_covered(
+    folder: Path,
+    manifest: Manifest,
+    model: nn.Module | None,
+    trust: Collection[str],
+    allowed: int,
+) -> tuple[nn.Module, Mapping[str, Tensor]]:
+    """Network of files in the layout of transformers; its masks are the zeros."""
+    if digest_of(manifest.covered) != manifest.weights:
+        raise StorageError("the list of its files does not match its digest")
+    made = load_covered(folder, manifest.covered, manifest.architecture, allowed)
+    parameters = dict(made.named_parameters())
+    for name in manifest.zeros:
+        if name not in parameters:
+            raise StorageError(f"it names masks of '{name}', which the network does not have")
+    return made, {name: parameters[name].detach() != 0 for name in manifest.zeros}
 
 
 def _largest_stock(manifest: Manifest, shapes: Shapes) -> int:

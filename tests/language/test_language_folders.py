@@ -1,13 +1,12 @@
 """The whole way from a folder to a folder, in Python and on the command line."""
 
-import json
-
 import pytest
 
 pytest.importorskip("transformers")
 from transformers import AutoModelForCausalLM
 
 import secateur as sc
+from secateur.artifact.manifest import read_manifest
 from secateur.cli.main import call
 from secateur.core.errors import DataError, PlanError
 from secateur.text.calibration import Sampling
@@ -18,7 +17,7 @@ def test_one_call_prunes_compares_and_describes(source, data, tmp_path):
     done = sc.prune_folder(
         source, "wanda", tmp_path / "out", data=data, sampling=Sampling(8, 16), sparsity=0.5
     )
-    record = json.loads((tmp_path / "out" / "secateur.json").read_text())
+    record = read_manifest(tmp_path / "out").provenance.record
     assert record["sparsity"] == 0.5
     assert record["calibration"]["samples"] == 8
     assert record["perplexity"]["held_out"]
@@ -105,7 +104,7 @@ def test_the_papers_words_are_understood(source, data, tmp_path, capsys):
              "--sparsity_type", "2:4", "--nsamples", "8", "--seqlen", "16", "--seed", "1",
              "--data", "DATA", "--no-compare"]  # fmt: skip
     assert run(words, source, data, tmp_path / "out") == 0
-    record = json.loads((tmp_path / "out" / "secateur.json").read_text())
+    record = read_manifest(tmp_path / "out").provenance.record
     assert record["recipe"]["scope"] == {"name": "nm"}
     assert record["calibration"]["seed"] == 1
     words[words.index("0.5")] = "0.7"

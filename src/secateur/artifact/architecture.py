@@ -75,7 +75,7 @@ def build(
     Linear(in_features=2, out_features=3, bias=True)
     """
     try:
-        with torch.random.fork_rng(devices=[]), _bounded(most_tensors, most_bytes):
+        with torch.random.fork_rng(devices=[]), bounded(most_tensors, most_bytes):
             made = _call(architecture, own, trust)
     except (PlanError, StorageError):
         raise
@@ -131,23 +131,30 @@ def _found(package: str, name: str) -> Any:
 
 def _transformers(name: str, config: Mapping[str, Any] | None) -> nn.Module:
     try:
-        import transformers
         from transformers.initialization import no_init_weights
     except ImportError as error:
         raise StorageError(
             "this network is built by transformers; pip install 'secateur[llm]'"
         ) from error
-    kind = getattr(transformers, name, None)
-    if not inspect.isclass(kind) or not issubclass(kind, transformers.PreTrainedModel):
-        raise StorageError(f"the installed transformers has no model class '{name}'; update it")
+    kind = model_class(name)
     if config is None or kind.config_class is None:
         raise StorageError(f"the artifact has no configuration for '{name}'")
     with no_init_weights():
         return kind(kind.config_class.from_dict(without_code(config)))
 
 
+def model_class(name: str) -> Any:
+    """A model class that transformers itself defines."""
+    import transformers
+
+    kind = getattr(transformers, name, None)
+    if not inspect.isclass(kind) or not issubclass(kind, transformers.PreTrainedModel):
+        raise StorageError(f"the installed transformers has no model class '{name}'; update it")
+    return kind
+
+
 @contextlib.contextmanager
-def _bounded(most_tensors: int, most_bytes: int) -> Iterator[None]:
+def bounded(most_tensors: int, most_bytes: int) -> Iterator[None]:
     """Stop a constructor that makes more tensors or modules, or larger ones, than can be right."""
     thread, count = threading.get_ident(), {"tensors": 0, "bytes": 0}
 

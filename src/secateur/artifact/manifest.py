@@ -46,7 +46,9 @@ class Manifest(Plain):
         stock: the architecture alone builds the network; `edits` only tell what was done.
         edits: removals to carry out on the stock network, in order.
         added: parameters that the stock network has at None, and their shapes.
-        weights: digest of `model.safetensors`, which covers every byte of it.
+        weights: digest of `model.safetensors`, which covers every byte of it; or of `covered`.
+        covered: weight files that were not written by `save_sparse`, and the SHA-256 of each.
+        zeros: parameters whose zeros are masks, where the weights are stored whole.
         masks: digest of `masks.safetensors`, where the weights are stored whole.
         example: the input that the network was traced on, shapes and dtypes without values.
         files: every file of the folder.
@@ -58,6 +60,8 @@ class Manifest(Plain):
     edits: tuple[Edits, ...] = ()
     added: Mapping[str, tuple[int, ...]] = {}
     weights: Digest = Field(pattern="^[0-9a-f]{64}$")
+    covered: Mapping[str, Digest] = {}
+    zeros: tuple[str, ...] = ()
     masks: Digest | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     example: JsonValue = None
     files: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 
 import secateur as sc
+from secateur.artifact.manifest import read_manifest
 from secateur.core.errors import DataError, PlanError, StorageError
 from secateur.engine.blockwise.folder import prune_folder
 from tests.engine.blockwise import tiny
@@ -55,7 +56,7 @@ def test_magnitude_from_disk_to_disk(tmp_path, dtype):
 
 def test_the_record_says_what_was_done(tmp_path):
     done = prune_folder(tiny.folder(tmp_path / "source"), MAGNITUDE, tmp_path / "out")
-    record = json.loads((done.folder / "secateur.json").read_text())
+    record = read_manifest(done.folder).provenance.record
     assert record == json.loads(json.dumps(done.record))
     assert record["sparsity"] == 0.5
     assert sc.Recipe.from_plain(record["recipe"]) == MAGNITUDE
@@ -70,7 +71,7 @@ def test_other_files_come_along_and_foreign_weights_do_not(tmp_path):
     (source / "pytorch_model.bin").write_bytes(b"old")
     done = prune_folder(source, MAGNITUDE, tmp_path / "out")
     names = {path.name for path in done.folder.iterdir()}
-    assert {"tokenizer.json", "config.json", "secateur.json"} <= names
+    assert {"tokenizer.json", "config.json", "pruning.json"} <= names
     assert "pytorch_model.bin" not in names
     assert not list(tmp_path.glob(".*"))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ...artifact.manifest import NAME
 from ...core.density import describe
-from .output import RECORD
 
 
 def card(record: dict[str, Any]) -> str:
@@ -28,7 +28,7 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
     yield from _figures(record)
     yield from _blocks(record["layers"])
     yield from _health(record["layers"])
-    yield f"The whole record, with the recipe and every layer, is in `{RECORD}`."
+    yield f"The whole record, with the recipe and every layer, is in `{NAME}`."
 
 
 def _figures(record: dict[str, Any]) -> Iterator[str]:

@@ -12,6 +12,10 @@ from typing import Any, Literal
 import torch
 
 from ...artifact.container import digest as digest_of
+from ...artifact.covered import cover
+from ...artifact.covered import digest_of as digest_of_files
+from ...artifact.manifest import NAME, Manifest, Provenance, versions, write_manifest
+from ...artifact.plain import as_plain
 from ...core.errors import DataError, PlanError
 from ...core.recipe import Recipe
 from ...core.types import Update
@@ -85,8 +89,28 @@ def prune_folder(
         record |= {"request": digest, **(facts or {}), **summary(walked.rows)}
         if before_naming is not None:
             before_naming(output.partial, record)
-        output.finish(record)
+        zeros = tuple(dict.fromkeys(m.param for target in targets for m in target.members))
+        output.finish(lambda folder: _describe(folder, skeleton, zeros, record))
     return Done(out, record, walked.seconds)
+
+
+def _describe(
+    folder: Path, skeleton: Skeleton, zeros: tuple[str, ...], record: dict[str, Any]
+) -> None:
+    """pruning.json: what loads the folder, the digests of its files, and the record."""
+    covered = cover(folder, skeleton.shards.files)
+    made = type(skeleton.model)
+    manifest = Manifest(
+        architecture=skeleton.architecture,
+        made=f"{made.__module__}:{made.__qualname__}",
+        stock=True,
+        weights=digest_of_files(covered),
+        covered=covered,
+        zeros=zeros,
+        files=tuple(sorted({p.name for p in folder.iterdir() if p.name[0] != "."} | {NAME})),
+        provenance=Provenance(record=as_plain(record), versions=versions()),
+    )
+    write_manifest(folder, manifest)
 
 
 def one_update(recipe: Recipe) -> Update:

@@ -6,19 +6,20 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from ...artifact import storage_error, write_bytes
+from ...artifact.manifest import CARD
+from ...artifact.manifest import NAME as MANIFEST
 from ...core.errors import StorageError
 from .activations import Activations, InMemory, OnDisk
 from .blocks import Block
 from .shards import Shards
 from .skeleton import Skeleton
 
-RECORD = "secateur.json"
 _JOURNAL, _LOCK, _ACTIVATIONS = ".journal.json", ".lock", ".activations"
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ckpt"}
 _SPARE = 32 << 20  # bytes that are to stay free: journal, record, card
@@ -123,10 +124,9 @@ class Output:
         """Write the journal, in one step."""
         write_bytes(self.partial / _JOURNAL, json.dumps(self.journal).encode())
 
-    def finish(self, record: dict[str, Any]) -> None:
-        """Write the record and give the folder its name."""
-        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-        write_bytes(self.partial / RECORD, text.encode())
+    def finish(self, describe: Callable[[Path], None]) -> None:
+        """Let `describe` add what it has to say to the finished folder, and give that its name."""
+        describe(self.partial)
         shutil.rmtree(self.partial / _ACTIVATIONS, ignore_errors=True)
         for path in self.partial.glob(".*"):  # journal, lock, and what killed writers left
             path.unlink()
@@ -209,4 +209,4 @@ def check_free(out: Path, source: Path) -> None:
 def _belongs(path: Path) -> bool:
     """Whether a file of the source goes to the output as it is: no weights, no card of its own."""
     plain = path.is_file() and not path.name.startswith(".")
-    return plain and path.suffix not in _WEIGHTS and path.name not in ("README.md", RECORD)
+    return plain and path.suffix not in _WEIGHTS and path.name not in (CARD, MANIFEST)

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...artifact.architecture import hugging_face, without_code
 from ...core.errors import PlanError, StorageError
+from ...core.origin import Architecture
 from .shards import Shards
 
 
@@ -42,6 +44,14 @@ class Skeleton:
         config = self.model.config
         text = getattr(config, "text_config", None) or config
         return int(getattr(text, "hidden_size", None) or 4096)
+
+    @cached_property
+    def architecture(self) -> Architecture | None:
+        """The class and the configuration as the folder has it: the cache is not turned off there."""
+        found = hugging_face(self.model)
+        config = read_config(self.shards.folder).to_json_string(use_diff=False)
+        plain = without_code(json.loads(config))
+        return found and found.model_copy(update={"config": plain})
 
     @cached_property
     def owners(self) -> dict[str, str]:
