@@ -37,7 +37,7 @@ class Recipe(Component):
     selection would cut off keeps its strongest path, at the cost of the weakest weights elsewhere.
     A `basis` rewrites the network before its structures are looked for.
     With `walk="blocks"` the repeated blocks of the model are pruned one after the other, each on
-    what the pruned ones before it give.
+    what the pruned ones before it give; with `walk="layers"` the targets, in the order of the network.
 
     >>> import secateur as sc
     >>> recipe = sc.recipe("snip", sparsity=0.9)
@@ -61,7 +61,7 @@ class Recipe(Component):
     recovery: Recovery | None = None
     materialise: Materialiser | None = None
     revive: bool = False
-    walk: Literal["whole", "blocks"] = "whole"
+    walk: Literal["whole", "blocks", "layers"] = "whole"
     connected: bool = False
     method: str = Field(default="custom", description="the catalogue entry it came from")
 
@@ -123,19 +123,23 @@ class Recipe(Component):
             if part.across_targets:
                 raise PlanError(
                     f"{axis} '{part.name}' compares layers of the whole model, of which walk "
-                    "'blocks' has one block at a time; use scope 'row', 'tensor' or 'nm' with "
+                    f"'{self.walk}' has a part at a time; use scope 'row', 'tensor' or 'nm' with "
                     "allocator 'uniform', or walk 'whole'"
                 )
         if self.schedule.regrows or self.revive:
             raise PlanError(
-                "walk 'blocks' visits every block once; what grows or revives needs walk 'whole'"
+                f"walk '{self.walk}' visits every part once; what grows or revives needs walk 'whole'"
+            )
+        if self.walk == "layers" and self.connected:
+            raise PlanError(
+                "walk 'layers' has one target at a time; `connected` needs walk 'whole'"
             )
 
     def _check_pressure(self) -> None:
         """A pressure works through training; one that nothing trains would be ignored."""
         if self.pressure is None:
             return
-        if self.walk != "whole":
+        if self.walk == "blocks":
             raise PlanError(
                 f"walk '{self.walk}' trains nothing; pressure '{self.pressure.name}' would be ignored"
             )

@@ -34,6 +34,23 @@ def response_gram(view: View, target: Target) -> Tensor:
     return total
 
 
+def response_target(view: View, target: Target) -> Tensor:
+    r"""b_u = mean over rows of z_uᵀ y, y what the next layer put out before anything was removed.
+
+    From C = E y xᵀ (`output_cross`): the sum of W ∘ C over the inputs of u. Where nothing has been
+    removed yet y = Σ_v z_v, and b is the sum of the rows of `response_gram`.
+
+    Shapes: [units] float64.
+    """
+    total = torch.zeros(target.units, dtype=torch.float64)
+    for reader in readers(view, target):
+        weight = reader.weight(view)  # [out, in, kernel]
+        cross = view.stat("output_cross", reader.param).to(weight).view(weight.shape)
+        each = (weight * cross).sum((0, 2))  # [in]
+        total = total.to(each) + each[reader.features.to(each.device)].sum(1)
+    return total
+
+
 def entries(gram: Tensor, wanted: Tensor) -> Tensor:
     r"""[units] the largest λ at which β_u ≠ 0, β(λ) = argmin ½ βᵀGβ − bᵀβ + λ‖β‖₁; 0 for never.
 
@@ -44,14 +61,14 @@ def entries(gram: Tensor, wanted: Tensor) -> Tensor:
     gram = gram + 1e-12 * size * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     found, beta = torch.zeros_like(wanted), torch.zeros_like(wanted)
     active = torch.zeros_like(wanted, dtype=torch.bool)
-    penalty = float(wanted.abs().max())
+    penalty = float(wanted.detach().abs().max())
     turned: int | None = int(wanted.abs().argmax())
     for _ in range(8 * len(wanted)):
         if turned is not None:
             active[turned] = ~active[turned]
             if active[turned] and not float(found[turned]):
                 found[turned] = penalty
-        if penalty <= 1e-12 * float(wanted.abs().max()) or not bool(active.any()):
+        if penalty <= 1e-12 * float(wanted.detach().abs().max()) or not bool(active.any()):
             break
         step, turned, direction = _next(gram, wanted - gram @ beta, beta, active, penalty, turned)
         beta[active] += step * direction

@@ -24,7 +24,7 @@ class ThiNet(Criterion):
     Shapes: [target.shape] float64.
 
     Paper: Luo, Wu, Lin 2017, arXiv 1707.06342, on a sample of output places and entries; here on all
-    of them, through the Gram matrix of the layer's inputs, and in the network as it is.
+    of them, through the Gram matrix of the layer's inputs.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"input_gram"})

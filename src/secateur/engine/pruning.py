@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..core.density import keep_count
 from ..core.errors import CollapseError, PlanError
 from ..core.random import generator
 from ..core.recipe import Recipe
+from ..core.types import Target, Update
+from ..materialise import HardMasks
 from . import collect
 from .blockwise.walk import Job, walk
 from .connected import connected_step
@@ -30,7 +34,7 @@ log = logging.getLogger(__name__)
 def prune(run: Run, op: Prune) -> None:
     """Score, select and mask: one update."""
     before = run.elements()
-    run.masks = _by_blocks(run, op) if run.recipe.walk == "blocks" else _at_once(run, op)
+    run.masks = WALKS[run.recipe.walk](run, op)
     if run.recipe.revive:
         _revive(run, before)
     collapsed = _collapsed(run, op)
@@ -57,15 +61,48 @@ def _by_blocks(run: Run, op: Prune) -> dict[str, Tensor]:
     return walk(run.model, replace(job, first=op.first, masks=run.masks)).masks
 
 
-def _statistics(run: Run) -> Stats:
-    """What the recipe needs, in one collection."""
+def _by_layers(run: Run, op: Prune) -> dict[str, Tensor]:
+    """The same step with a view of one target after the other, in the network pruned so far."""
+    before = copy.deepcopy(run.model)
+    HardMasks.of(before).remove()
+    seen = kept = 0
+    for target in run.targets:
+        stats, seed = _statistics(run, (target,), before), run.setting.seed
+        view = ModelView(run.model, (target,), run.masks, stats, seed, op.round, run.targets)
+        seen += target.units
+        update = _shared_out(op.update, seen, kept, int(run.masks[target.name].sum()), target.units)
+        run.masks = {**run.masks, **step(run.recipe, view, update, first=op.first)}
+        run.mask_weights()
+        kept += int(run.masks[target.name].sum())
+    return dict(run.masks)
+
+
+def _shared_out(update: Update, seen: int, kept: int, alive: int, units: int) -> Update:
+    """The update for one target, such that of all units seen so far the right number is kept."""
+    if update.density is None:
+        return update
+    mine = min(max(keep_count(update.density, seen) - kept, 0), alive)
+    return replace(update, density=mine / units)
+
+
+WALKS: dict[str, Callable[[Run, Prune], dict[str, Tensor]]] = {
+    "whole": _at_once,
+    "blocks": _by_blocks,
+    "layers": _by_layers,
+}
+
+
+def _statistics(
+    run: Run, targets: tuple[Target, ...] = (), reference: nn.Module | None = None
+) -> Stats:
+    """What the recipe needs of the targets, all by default, in one collection."""
     names = run.recipe.required()
     if not names:
         return {}
     return collect.collect(
         run.model,
         names,
-        run.targets,
+        targets or run.targets,
         run.setting.scoring,
         run.setting.loss,
         seed=run.setting.seed,
@@ -73,6 +110,7 @@ def _statistics(run: Run) -> Stats:
         initial=_initial(run) if "initial" in names else None,
         masks=run.elements(),
         batch_statistics=not run.trained,
+        reference=reference,
         suspended=run.hard.suspended() if _looks_beyond_masks(run.recipe) else None,
     )
 

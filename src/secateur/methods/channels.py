@@ -44,6 +44,7 @@ def hrank(
 def taylor_2017(
     density: float = 0.7,
     kinds: tuple[str, ...] = CHANNELS,
+    rounds: int = 1,
     fine_tune: str | None = None,
     lr_scale: float = 0.1,
 ) -> Recipe:
@@ -51,10 +52,14 @@ def taylor_2017(
 
     s_u = a_u / ‖a‖₂ within a layer, a_u = mean over samples of |Σ_places h_u ∂ℓ/∂h_u|. The paper
     removes one channel after the other with some updates of training in between, and takes the
-    operations a channel costs into account by a term set by hand; here all go at once, by score.
+    operations a channel costs into account by a term set by hand; here all go in `rounds` steps, each
+    with new scores and, with `fine_tune`, training after it. One step is a poor use of the scores: they
+    speak of one channel at a time, and those of a network that fits its data are all but zero.
     """
     criterion = ActivationTaylor()
-    return coupled(criterion, density, True, kinds, fine_tune, lr_scale, relative=False)
+    return coupled(
+        criterion, density, True, kinds, fine_tune, lr_scale, relative=False, rounds=rounds
+    )
 
 
 @method(
@@ -68,6 +73,7 @@ def taylor_2017(
 def taylor_2019(
     density: float = 0.7,
     kinds: tuple[str, ...] = CHANNELS,
+    rounds: int = 1,
     fine_tune: str | None = None,
     lr_scale: float = 0.1,
 ) -> Recipe:
@@ -75,9 +81,14 @@ def taylor_2019(
 
     s_u = mean over batches of (Σ_i w_i g_i)² over the filter that writes channel u, compared as they
     are. The paper removes some filters every few batches of fine-tuning and averages as it goes;
-    here all go at once. It prefers gates behind batch norms, which is `taylor-2017` squared.
+    here they go in `rounds` steps with new scores and, with `fine_tune`, training after each; as with
+    `taylor-2017` one step is a poor use of the scores. Give batches of the size the paper trains with,
+    and several: the square is taken of each. It prefers gates behind batch norms, which is
+    `taylor-2017` squared.
     """
-    return coupled(UnitTaylor(), density, True, kinds, fine_tune, lr_scale, relative=False)
+    return coupled(
+        UnitTaylor(), density, True, kinds, fine_tune, lr_scale, relative=False, rounds=rounds
+    )
 
 
 @method(
@@ -91,15 +102,19 @@ def taylor_2019(
 def fisher_channels(
     density: float = 0.7,
     kinds: tuple[str, ...] = CHANNELS,
+    rounds: int = 1,
     fine_tune: str | None = None,
     lr_scale: float = 0.1,
 ) -> Recipe:
     """Take out the channels with the least Fisher information of a gate on them, over all layers.
 
     s_u = ½ mean over samples of (Σ_places h_u ∂ℓ/∂h_u)², compared as they are. The paper removes one
-    channel at a time during training and weighs it against the operations it costs.
+    channel at a time during training and weighs it against the operations it costs; here they go in
+    `rounds` steps with new scores and, with `fine_tune`, training after each.
     """
-    return coupled(Fisher(), density, True, kinds, fine_tune, lr_scale, relative=False)
+    return coupled(
+        Fisher(), density, True, kinds, fine_tune, lr_scale, relative=False, rounds=rounds
+    )
 
 
 @method(
@@ -113,15 +128,17 @@ def fisher_channels(
 def sosp(
     density: float = 0.7,
     kinds: tuple[str, ...] = CHANNELS,
+    rounds: int = 1,
     fine_tune: str | None = None,
     lr_scale: float = 0.1,
 ) -> Recipe:
     """Take out the channels that change the loss least to second order, with all correlations.
 
     s_u = |Σ w g| + ½ |Σ w (Hθ)| over all that goes with channel u, θ the weights of all channels
-    together: the variant H, one product with the Hessian. Compared over the model as they are.
+    together: the variant H, one product with the Hessian. Compared over the model as they are; in
+    `rounds` steps with new scores, where the paper takes one.
     """
-    return coupled(Sosp(), density, True, kinds, fine_tune, lr_scale, relative=False)
+    return coupled(Sosp(), density, True, kinds, fine_tune, lr_scale, relative=False, rounds=rounds)
 
 
 @method(
@@ -135,19 +152,24 @@ def sosp(
 def channel_lasso(
     density: float = 0.7,
     solve: bool = True,
+    in_order: bool = True,
     kinds: tuple[str, ...] = CHANNELS,
     fine_tune: str | None = None,
     lr_scale: float = 0.1,
 ) -> Recipe:
     """Choose by LASSO the channels that rebuild the next layer's output, and refit its weights.
 
-    β = argmin ½ E‖Σ_u (1 − β_u) z_u‖² + λ‖β‖₁, z_u what channel u adds to the next layer's output;
-    the channels that come in first as λ falls stay, the same share in every layer, and the next layer's
-    weights are refitted by least squares (`solve`). The paper goes from layer to layer with the inputs
-    of the network pruned so far, alternates between β and the weights, and keeps more in some layers.
+    β = argmin ½ E‖y − Σ_u β_u z_u‖² + λ‖β‖₁, z_u what channel u adds to the next layer's output, y that
+    output in the dense network; the channels that come in first as λ falls stay, the same share in
+    every layer, and the next layer's weights are refitted to y by least squares (`solve`). As in the
+    paper layers go one after the other, with inputs from the network pruned so far (`in_order`; without
+    it all at once). The paper alternates between β and the weights, keeps more in some layers, and
+    corrects residual branches for the error of their shortcuts.
     """
     solver = LeastSquares() if solve else None
-    return coupled(ChannelLasso(), density, False, kinds, fine_tune, lr_scale, solver=solver)
+    return coupled(
+        ChannelLasso(), density, False, kinds, fine_tune, lr_scale, solver=solver, in_order=in_order
+    )
 
 
 @method(
@@ -161,6 +183,7 @@ def channel_lasso(
 def thinet(
     density: float = 0.7,
     solve: bool = True,
+    in_order: bool = True,
     kinds: tuple[str, ...] = CHANNELS,
     fine_tune: str | None = None,
     lr_scale: float = 0.1,
@@ -169,8 +192,11 @@ def thinet(
 
     The next to go is the u with the least E‖Σ_{v∈T∪u} z_v‖², z_v what channel v adds to the next
     layer's output, T what is gone; then every kept channel gets one factor by least squares
-    (`solve`). The same share of every layer. The paper fine-tunes after every layer, on the network
-    pruned so far, and samples places of the output; here all places count and all layers go at once.
+    (`solve`), which aims at the dense network's output. The same share of every layer, one layer after
+    the other in the network pruned so far (`in_order`; without it all at once). The paper fine-tunes
+    after every layer, and samples places of the output; here all places count.
     """
     solver = LeastSquares(fit="scales") if solve else None
-    return coupled(ThiNet(), density, False, kinds, fine_tune, lr_scale, solver=solver)
+    return coupled(
+        ThiNet(), density, False, kinds, fine_tune, lr_scale, solver=solver, in_order=in_order
+    )

@@ -9,7 +9,7 @@ from ..core.axes import Allocator, Criterion, Solver
 from ..core.cards import method
 from ..core.recipe import Recipe
 from ..criteria import FirstMember, Magnitude, Relative, Taylor
-from ..schedule import OneShot
+from ..schedule import Iterative, OneShot
 from ..scope import Tensorwise
 from ..structure import Coupled
 from .basic import fine_tuning
@@ -24,12 +24,16 @@ def coupled(
     lr_scale: float,
     relative: bool = True,
     solver: Solver | None = None,
+    rounds: int = 1,
+    in_order: bool = False,
 ) -> Recipe:
-    """Prune units of coupled structures once; one unit of each stays whatever its score.
+    """Prune units of coupled structures; one unit of each stays whatever its score.
 
     Args:
         across: one ranking for all structures, else each keeps the same share.
         relative: divide scores by their structure's mean before they are ranked `across`.
+        rounds: in so many steps, with new scores before each.
+        in_order: one structure after the other, each in the network pruned so far.
     """
     inner: Allocator = ModelWide(floor=1) if across else Bounded(inner=Uniform(), floor=1)
     return Recipe(
@@ -37,9 +41,12 @@ def coupled(
         criterion=Relative(inner=criterion) if across and relative else criterion,
         scope=Tensorwise(),
         allocator=inner,
-        schedule=OneShot(density=density),
+        schedule=OneShot(density=density)
+        if rounds == 1
+        else Iterative(density=density, rounds=rounds),
         solver=solver,
         recovery=fine_tuning(fine_tune, lr_scale),
+        walk="layers" if in_order else "whole",
     )
 
 

@@ -18,12 +18,15 @@ from ..core.types import Groups, Target
 
 @register("least-squares")
 class LeastSquares(Solver):
-    r"""W_S ← W_S + W_R G_RS (G_SS + λI)⁻¹, the minimum of E‖W x − W_S x_S‖² + λ‖ΔW‖² over W_S.
+    r"""W_S ← W_S + (C_S − W_S G_SS)(G_SS + λI)⁻¹, the minimum of E‖y − W_S x_S‖² + λ‖ΔW‖² over W_S.
 
-    W: the weight of each layer that reads the units, x: its inputs (windows of a convolution), G =
-    E x xᵀ, R: inputs of the units that go, S: all that stay. λ = damping · mean diagonal of G_SS.
-    With `fit="scales"` each unit gets one factor c_u instead: c = argmin E‖W x − Σ_u c_u z_u‖², z_u
-    what unit u adds to the output. Selection is left as proposed.
+    W: the weight of each layer that reads the units, x: its inputs (windows of a convolution), y: what
+    it put out before, without bias; G = E x xᵀ, C = E y xᵀ, S: the inputs that stay. λ = damping · mean
+    diagonal of G_SS. With `fit="scales"` each unit gets one factor c_u instead: c = argmin
+    E‖y − Σ_u c_u z_u‖², z_u what unit u adds to the output. Selection is left as proposed.
+
+    With walk `layers` x comes from the network pruned so far and y from the one before the update, so
+    that a layer makes up for what was lost before it too; with walk `whole` y = W x.
 
     Shapes: W [out, in * kernel], G [in * kernel, in * kernel]; solved in float64.
 
@@ -32,11 +35,11 @@ class LeastSquares(Solver):
         damping: λ over the mean diagonal; it ties the weights to what they were.
 
     Paper: He, Zhang, Sun 2017, arXiv 1707.06168 (weights); Luo, Wu, Lin 2017, arXiv 1707.06342
-    (scales). Both go from layer to layer with new inputs; here G is that of the network before this
-    update, and every layer is refitted to what it then put out.
+    (scales). In residual networks He et al. also correct the last layer of a branch for the error of
+    the shortcut, which is not done here.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"input_gram"})
+    needs: ClassVar[frozenset[str]] = frozenset({"input_gram", "output_cross"})
 
     fit: Literal["weights", "scales"] = "weights"
     damping: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
@@ -50,29 +53,32 @@ class LeastSquares(Solver):
             lost = torch.zeros(weight.shape[1:], dtype=torch.bool, device=flat.device)
             lost[reader.features[gone].flatten().to(flat.device)] = True
             owner = _owner(weight, reader, target.units).flatten()
-            new = self._refit(flat, lost.flatten(), _gram(view, reader, flat), owner)
+            cross = view.stat("output_cross", reader.param).to(flat)
+            new = self._refit(flat, lost.flatten(), _gram(view, reader, flat), cross, owner)
             shape = view.weight(reader.param).movedim(reader.dim, 1).shape
             new = new.view(shape).movedim(1, reader.dim)
             view.write(reader.param, new.to(view.weight(reader.param).dtype))
         return proposal
 
-    def _refit(self, weight: Tensor, lost: Tensor, gram: Tensor, owner: Tensor) -> Tensor:
+    def _refit(
+        self, weight: Tensor, lost: Tensor, gram: Tensor, cross: Tensor, owner: Tensor
+    ) -> Tensor:
         """[out, in * kernel] the new weight, zero where inputs go or were gone before."""
         stays = weight.any(0) & ~lost
         new = weight.masked_fill(lost, 0)
         if not bool(stays.any()):
             return new
-        miss = weight[:, lost] @ gram[lost][:, stays]  # [out, stays]: E of what is lost times x_S
         square = gram[stays][:, stays]
+        miss = cross[:, stays] - new[:, stays] @ square  # [out, stays]: E (y − W_S x_S) x_Sᵀ
         if self.fit == "weights":
             new[:, stays] += _solve(square, miss.T, self.damping).T
             return new
         units, place = owner[stays].unique(return_inverse=True)
         spread = F.one_hot(place, len(units)).to(weight)  # [stays, units]
         kept = new[:, stays]
-        cross = spread.T @ (kept.T @ kept * square) @ spread
+        together = spread.T @ (kept.T @ kept * square) @ spread
         wanted = spread.T @ (kept * miss).sum(0)
-        gain = _solve(cross, wanted[:, None], self.damping)[:, 0]  # [units] c - 1
+        gain = _solve(together, wanted[:, None], self.damping)[:, 0]  # [units] c - 1
         new[:, stays] *= 1 + gain[place]
         return new
 

@@ -30,6 +30,7 @@ def collect(
     initial: Mapping[str, Tensor] | None = None,
     masks: Mapping[str, Tensor] | None = None,
     batch_statistics: bool = True,
+    reference: nn.Module | None = None,
     suspended: AbstractContextManager[Any] | None = None,
 ) -> dict[str, Values]:
     """{statistic: {parameter: tensor}} of everything in `names`, in as few passes as possible.
@@ -53,6 +54,7 @@ def collect(
         example: an input, for statistics without data.
         initial: weights at step 0, for `initial`.
         masks: {parameter: bool}; pruned weights count as zero.
+        reference: the network before anything was removed, for `output_cross`.
         suspended: a context in which the hooks of hard masks let the dense gradient through.
 
     >>> net = nn.Linear(2, 1, bias=False)
@@ -65,6 +67,7 @@ def collect(
     of = tuple(of)
     job = Job(model, _params(model, of), batches, loss, seed, example, initial, masks)
     job.targets = tuple(item for item in of if isinstance(item, Target))
+    job.reference = reference
     with unchanged(model, job.params, masks, batch_statistics), suspended or nullcontext():
         shared = {name: PER_BATCH[name] for name in asked if name in PER_BATCH}
         job.means = means(job, shared) if shared else {}

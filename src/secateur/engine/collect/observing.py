@@ -134,7 +134,7 @@ class Observation:
     def add(self, module: nn.Module, param: str, side: Side, x: Tensor, valid: Valid) -> None:
         """Feed one call of the layer to all accumulators of one side."""
         parts = [self.parts[n][param] for n, s in self.sides.items() if s == side]
-        chosen = _valid_only(x.detach(), valid(), param)
+        chosen = valid_only(x.detach(), valid(), param)
         if not chosen.numel():
             return
         self.seen.add((side, param))
@@ -220,7 +220,7 @@ def _hooks(
         yield module.register_forward_hook(after, with_kwargs=True)
 
 
-def _valid_only(x: Tensor, valid: Tensor | None, param: str) -> Tensor:
+def valid_only(x: Tensor, valid: Tensor | None, param: str) -> Tensor:
     """The samples or tokens that count; a layer that sees whole samples keeps them all."""
     if valid is None:
         return x

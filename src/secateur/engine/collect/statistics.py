@@ -32,6 +32,7 @@ class Job:
         initial: weights at step 0.
         masks: parameter name -> bool mask of its elements.
         targets: whose units are judged, for statistics of units.
+        reference: the network before anything was removed, for what layers ought to put out; None: itself.
         means: per-batch statistics that are ready, so that no pass is made twice.
     """
 
@@ -44,6 +45,7 @@ class Job:
     initial: Mapping[str, Tensor] | None = None
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     targets: tuple[Target, ...] = ()
+    reference: nn.Module | None = None
     means: dict[str, Values] = field(default_factory=dict)
 
 
