@@ -27,6 +27,27 @@ def test_both_ways_agree_with_a_sort(dtype: torch.dtype, k: list[int]) -> None:
     assert torch.equal(score, before)
 
 
+@pytest.mark.parametrize("value", [-torch.inf, 0.0, 0.7])
+@pytest.mark.parametrize("share", [0.0, 0.04, 0.5, 0.99, 1.0])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_that_are_mostly_one_value(rows: int, share: float, value: float) -> None:
+    """They are cut at that value, or sorted; the threshold is the same."""
+    rng = torch.Generator().manual_seed(0)
+    score = torch.randn(rows, 5000, generator=rng)
+    score[torch.rand(score.shape, generator=rng) < share] = value
+    before, sorted_ = score.clone(), score.sort(descending=True).values
+    for k in (1, 2, 40, 1200, 2500, 4000, 4999, 5000):
+        found = kth_rows(score, torch.full((rows,), k))
+        assert torch.equal(found, sorted_[:, k - 1 : k])
+    assert torch.equal(score, before)
+
+
+def test_few_values_cut_again_and_again() -> None:
+    score = (torch.arange(10_000) * 7 % 8).float()[None]
+    for k in (1, 1250, 1251, 5000, 8751, 10_000):
+        assert kth_rows(score, torch.tensor([k])).item() == 7 - (k - 1) // 1250
+
+
 def test_scores_in_another_memory_order() -> None:
     score = torch.tensor([[3.0, 1.0, 2.0], [5.0, 4.0, 6.0]]).t().contiguous().t()
     assert kth_rows(score, torch.tensor([1, 1])).tolist() == [[3.0], [6.0]]
