@@ -14,6 +14,7 @@ from .core.recipe import Recipe
 from .core.time import Time
 from .engine.train import Training, preset
 from .exporting import export
+from .folding import fold_batch_norms
 from .language import plan_folder, prune_folder
 from .saving import load, save
 from .structural import Shrunk, measure, shrink, trace
@@ -29,6 +30,7 @@ __all__ = [
     "Training",
     "density_for",
     "export",
+    "fold_batch_norms",
     "load",
     "measure",
     "methods",

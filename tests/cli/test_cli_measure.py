@@ -54,6 +54,19 @@ def test_an_artifact_against_its_stock_network(
     assert alone == {"counts": found["network"]["counts"]}  # those of the first batch size
 
 
+def test_batch_norms_are_folded_on_both_sides(
+    artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = printed([str(artifact), "resnet8", "--batch", "2", "--fold", *FEW], capsys)
+    for side, model in (
+        ("network", sc.load(artifact)),
+        ("reference", build_seeded("resnet8", 0, num_classes=10, in_channels=1, image_size=8)),
+    ):
+        folded = sc.fold_batch_norms(model, torch.zeros(2, 1, 8, 8))
+        wanted = sum(p.numel() for p in folded.parameters())
+        assert found[side]["counts"]["parameters"] == wanted
+
+
 def test_a_model_of_transformers_and_an_artifact_of_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

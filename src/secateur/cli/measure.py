@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..core.errors import PlanError, unknown
+from ..folding import fold_batch_norms
 from ..measure.report import Comparison, Measured
 from ..measure.runtimes import RUNTIMES
 from ..structural import measure as find
@@ -48,6 +49,9 @@ def measure(
     trust: Annotated[
         list[str] | None, typer.Option(help="package whose code may build an artifact's network")
     ] = None,
+    fold: Annotated[
+        bool, typer.Option("--fold", help="fold batch norms into the layers before them, on both")
+    ] = False,
     plain: Annotated[bool, typer.Option("--json", help="print the measurement as JSON")] = False,
 ) -> None:
     """Count parameters, MACs, bytes and memory; against another network time both in turn too.
@@ -57,12 +61,14 @@ def measure(
     """
     sizes = _numbers("--batch", batch)
     taken = Inputs(data, inputs or [], sizes[0])
-    model, *others = (
+    model, *others = [
         network_at(where, taken, network_option or [], trust or ())
         for where in (network, against)
         if where is not None
-    )
+    ]
     example = taken.of(model)
+    if fold:
+        model, *others = [fold_batch_norms(net, example) for net in (model, *others)]
     if against is None:
         found = find(model, example)
     else:

@@ -13,6 +13,7 @@ from ..core.errors import PlanError
 from ..measure.forward import as_call, device_of, evaluating, explained
 from ..measure.latency import Timer, timer_for
 from ..measure.table import LatencyTable
+from ..structure.graph.op import base_name
 from ..structure.graph.terms import Var
 from ..structure.listing import Structures
 from .calls import Counts, calls_of
@@ -67,6 +68,19 @@ class LatencyCost:
         for number, call in enumerate(self.calls):
             out[call.layer] += self.scale * self._between(number, counts)
         return dict(out)
+
+    def operators(self, kept: Mapping[Var, Sized] | None = None) -> dict[str, float]:
+        """Operator, e.g. `conv2d` -> its milliseconds; they add up to the cost."""
+        counts = {axis: len(units) for axis, units in (kept or {}).items()}
+        out: dict[str, float] = defaultdict(float)
+        for number, call in enumerate(self.calls):
+            out[base_name(call.node)] += self.scale * self._between(number, counts)
+        return dict(out)
+
+    def over(self, axis: Var, count: int) -> float:
+        """Milliseconds of the operators over one axis alone, with `count` of its units left."""
+        touched = [number for number, call in enumerate(self.calls) if axis in call.axes]
+        return self.scale * sum(self._between(number, {axis: count}) for number in touched)
 
     def _between(self, number: int, counts: Counts) -> float:
         """Interpolated between the operator with all widths rounded down and with all rounded up."""

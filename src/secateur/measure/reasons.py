@@ -77,20 +77,25 @@ def same_work(a: Work, b: Work) -> str | None:
 
 def odd_channels(a: Work, b: Work) -> str | None:
     """Channel counts that leave vector registers part empty where the reference filled them."""
-    odd = [
-        f"{name or 'the model'} ({_count(counts)})"
-        for name, counts in b.channels.items()
-        if any(
-            new % VECTOR and not old % VECTOR
-            for old, new in zip(a.channels.get(name, (1, 1)), counts, strict=True)
-        )
-    ]
+    odd = [f"{name or 'the model'} ({_count(b.channels[name])})" for name in odd_layers(a, b)]
     if not odd:
         return None
     return (
         f"odd channel counts: {len(odd)} layers of b lost their multiple of {VECTOR}, among them "
         f"{', '.join(odd[:3])}; round what is kept to {VECTOR} or {2 * VECTOR}"
     )
+
+
+def odd_layers(a: Work, b: Work) -> list[str]:
+    """Layers of b with a channel count that is no multiple of a vector where a's was."""
+    return [
+        name
+        for name, counts in b.channels.items()
+        if any(
+            new % VECTOR and not old % VECTOR
+            for old, new in zip(a.channels.get(name, (1, 1)), counts, strict=True)
+        )
+    ]
 
 
 def memory_bound(a: Work, b: Work) -> str | None:

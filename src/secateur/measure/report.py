@@ -9,12 +9,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core.errors import PlanError
+from .forward import as_call, device_of
 from .latency import Latency, Timer, compare_latency
 from .macs import MacCount, count_macs
 from .memory import Memory, peak_memory
+from .near import near_widths
 from .params import ParameterCount, count_parameters
-from .reasons import Work, channels_of, why_not
+from .reasons import Work, channels_of, odd_layers, why_not
 from .size import Size, measure_size
+from .table import LatencyTable
+
+TIMED_LAYERS = 3
+"""So many odd layers are timed at other widths too."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,25 @@ def compare(
         timer=timer,
     )
     works = [Work(measured.macs, measured.channels) for measured in (first, second)]
-    return Comparison(first, second, latency, why_not(works[0], works[1], latency), names)
+    reasons = why_not(works[0], works[1], latency)
+    if reasons:
+        reasons += _near(b, example, odd_layers(works[0], works[1]), works[1], timer)
+    return Comparison(first, second, latency, reasons, names)
+
+
+def _near(
+    model: nn.Module, example: Any, odd: Sequence[str], work: Work, timer: Timer | None
+) -> list[str]:
+    """Of the busiest odd layers, measured: which width near by is faster."""
+    busiest = sorted(odd, key=lambda name: -work.macs.layers.get(name, 0))[:TIMED_LAYERS]
+    device = device_of(model)
+    call = as_call(example).map(lambda tensor: tensor.to(device))
+    found = near_widths(model, call, busiest, LatencyTable(device, timer=timer))
+    return (
+        [f"faster widths near by, layers timed alone: {'; '.join(map(str, found))}"]
+        if found
+        else []
+    )
 
 
 _COUNTS = {
