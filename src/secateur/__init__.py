@@ -8,7 +8,6 @@
 """
 
 from .api import Result, methods, plan, prune, recipe, score
-from .budgeting import density_for
 from .core.errors import SecateurError
 from .core.recipe import Recipe
 from .core.time import Time
@@ -28,7 +27,6 @@ __all__ = [
     "Shrunk",
     "Time",
     "Training",
-    "density_for",
     "export",
     "fold_batch_norms",
     "load",

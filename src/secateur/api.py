@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from .core.edits import Edits
 from .core.errors import PlanError
 from .core.origin import set_origin
 from .core.recipe import Recipe
-from .core.types import Target
+from .core.result import Result
 from .engine.execute import execute
 from .engine.plan import Plan, make_plan
 from .engine.run import Loss, Progress, Run, Setting
@@ -27,30 +26,6 @@ from .engine.scoring import score_model
 from .engine.store import FolderStore, Store
 from .engine.train import Training
 from .structure.example import example_in_words
-
-
-@dataclass(frozen=True)
-class Result:
-    """What `prune` returns.
-
-    Attributes:
-        model: the pruned network; masks stay in force when it is trained on.
-        masks: parameter name -> bool mask, True = kept.
-        targets: what could be pruned.
-        units: target name -> bool [target.shape], True = kept.
-        record: recipe, digest, seed, and one measured point per state the network went through.
-    """
-
-    model: nn.Module
-    masks: dict[str, Tensor]
-    targets: tuple[Target, ...]
-    units: dict[str, Tensor]
-    record: dict[str, Any]
-
-    @property
-    def sparsity(self) -> float:
-        """The fraction of prunable units that was removed."""
-        return 1 - float(self.record["points"][-1]["density"])
 
 
 def methods() -> dict[str, Method]:
@@ -102,7 +77,8 @@ def prune(
 
     Args:
         model: any network; a copy is pruned unless `in_place` is set.
-        what: a `Recipe`, or a method's name with its `options` (`sparsity=0.9`).
+        what: a `Recipe`, or a method's name with its `options` (`sparsity=0.9`) and those that any
+            method takes: `budget={"macs": "50%"}`, `round_to`, `protect`, `floors`, `caps`.
         example: an input (tensor, tuple of arguments, dict of keywords) for what needs a forward
             pass; the first batch of `data` serves where none is given.
         data: a pair of tensors (x, y), a dict of them (`input_ids`, `attention_mask`, `labels`), a
@@ -141,6 +117,8 @@ def prune(
     outcome = execute(Run(chosen, network, setting, store, progress=progress))
     record = {"recipe": chosen.to_dict(), "digest": chosen.digest, "seed": seed}
     record |= {"points": outcome.points, "seconds": outcome.seconds}
+    if "budget" in outcome.points[-1]:
+        record["budget"] = outcome.points[-1]["budget"]
     record["recovery"] = _recovered(outcome.points, outcome.trained)
     if chosen.basis is not None:
         rewritten = Edits(basis=chosen.basis.to_dict())

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from .api import Result
 from .artifact.huggingface import is_stock_folder, stock_config, stock_model
 from .core.errors import PlanError, StorageError, unknown
 from .core.origin import origin_of
+from .core.result import Result
 from .export.files import Exported
 from .export.program import batch_of, other_batch, save_onnx, save_pt2, tensors
 from .export.tensors import save_state_dict

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .api import Result
 from .artifact import huggingface
 from .artifact.architecture import build, hugging_face, is_hugging_face, known_origin
 from .artifact.card import card
@@ -39,6 +38,7 @@ from .core.component import from_dict
 from .core.edits import Edits
 from .core.errors import PlanError, SecateurError, StorageError
 from .core.origin import Architecture, Origin, constructed, set_origin
+from .core.result import Result
 from .materialise import HardMasks
 from .models.registry import BUILT_IN
 from .structural import Shrunk

@@ -65,6 +65,10 @@ def study(tmp_path: Path, old: str = "", new: str = "") -> str:
         ([*WIDTHS, "--floor", "=3"], "names no layer"),
         ([*WIDTHS, "--cap", "conv1=3"], "less than or equal to 1"),
         ([*WIDTHS, "--round-to", "16", "--floor", "*=0.9"], "closest possible is 128"),
+        ([*WIDTHS[:-4], "--budget", "mac=50%", "--out", "OUT"], "did you mean 'macs'"),
+        ([*WIDTHS[:-4], "--budget", "macs", "--out", "OUT"], "such as '1.2G', not ''"),
+        ([*WIDTHS[:-4], "--budget", "macs=0.1%", "--out", "OUT"], "the closest possible"),
+        ([*WIDTHS, "--budget", "macs=50%"], "not both"),
         (["prune", "resnet8", "--method", "snip", "--sparsity", "1.5", "--out", "OUT"], "[0, 1)"),
         (["prune", "resnet8", "--method", "snip", "--sparsity", "x", "--out", "OUT"], "--sparsity"),
         (

@@ -33,3 +33,10 @@ def test_widths_reach_the_run(tmp_path: Path) -> None:
 
 
 WIDTHS = {"layer1": 16, "layer2": 32, "layer3": 64}
+
+
+def test_a_budget_reaches_the_run_and_is_told(tmp_path: Path, capsys: Any) -> None:
+    found = result(tmp_path / "out", "--budget", "macs=60%", "--round-to", "4")
+    told = found["points"][-1]["budget"]["macs"]
+    assert 0.55 < told["left"] / told["whole"] <= 0.6
+    assert f"of {told['whole']:,.6g} MACs" in capsys.readouterr().out

@@ -169,6 +169,22 @@ def _target(name: str, shape: tuple[int, ...], dims: int) -> Target:
     return Target(name, "weights", shape, (Member(name, whole(shape)),), words, layer=layer)
 
 
+class FakeCost:
+    """Units left, the last target's at three times the price."""
+
+    unit = "units"
+
+    def __init__(self, units: Mapping[str, int]) -> None:
+        self.price = {name: 3.0 if name == [*units][-1] else 1.0 for name in units}
+        self.whole = self(units)
+
+    def __call__(self, counts: Mapping[str, int]) -> float:
+        return sum(self.price[name] * n for name, n in counts.items())
+
+    def measured(self, counts: Mapping[str, int]) -> None:
+        return None
+
+
 class FakeView:
     """Weights and statistics by name, from a seed."""
 
@@ -180,6 +196,10 @@ class FakeView:
     ) -> None:
         self.targets = self.every = targets
         self.surveyed: Mapping[str, Any] = {}
+        self.costs = {
+            what: FakeCost({t.name: t.units for t in targets})
+            for what in ("macs", "parameters", "megabytes", "latency")
+        }
         self.seed = seed
         self.masks = masks if masks is not None else keep_all(targets)
 

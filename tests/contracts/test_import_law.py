@@ -26,7 +26,7 @@ LAW: dict[str, set[str]] = {
     "engine": {"core", "artifact", "measure"} | AXES,
     "methods": {"core", "engine"} | AXES,
     "api": {"core", "artifact", "batches", "engine", "measure", "methods"} | AXES,
-    "shrinking": {"core", "api", "artifact", "materialise", "structure"},
+    "shrinking": {"core", "artifact", "materialise", "structure"},
     "structural": {"core", "measure", "shrinking", "structure"},
     "exporting": {
         "core",
@@ -40,7 +40,6 @@ LAW: dict[str, set[str]] = {
     },
     "costing": {"core", "measure", "structure"},
     "folding": {"core", "structure"},
-    "budgeting": {"core", "api", "costing", "structural", "structure"},
     "saving": {"core", "api", "artifact", "materialise", "models", "structural", "structure"},
     "language": {"core", "api", "artifact", "engine", "saving", "structural", "text"},
     "experiments": {"core", "api", "batches", "engine", "methods", "saving", "shrinking"}
@@ -66,7 +65,6 @@ LAW: dict[str, set[str]] = {
     "__init__": {
         "core",
         "api",
-        "budgeting",
         "costing",
         "engine",
         "exporting",

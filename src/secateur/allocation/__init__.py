@@ -8,6 +8,7 @@ from .isomorphic import Isomorphic
 from .model_wide import ModelWide
 from .owl import Owl
 from .std_threshold import StdThreshold
+from .to_budget import ToBudget
 from .uniform import Uniform
 from .widths import Widths
 
@@ -20,6 +21,7 @@ __all__ = [
     "ModelWide",
     "Owl",
     "StdThreshold",
+    "ToBudget",
     "Uniform",
     "Widths",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..core.axes import Allocator, View
+from ..core.axes import Allocator, Costs, View
 from ..core.component import register
 from ..core.density import share
 from ..core.errors import PlanError
@@ -65,9 +65,11 @@ class Bounded(Allocator):
         """What the inner allocator needs."""
         return self.inner.required()
 
-    def check(self, groups: Groups, density: float | None, targets: tuple[Target, ...]) -> None:
+    def check(
+        self, groups: Groups, density: float | None, targets: tuple[Target, ...], costs: Costs
+    ) -> None:
         """Refuse a density that floor and cap exclude; what the inner refuses is refused too."""
-        self.inner.check(groups, density, targets)
+        self.inner.check(groups, density, targets, costs)
         if density is not None:
             held = least(self.floor, self.cap, groups.size, groups.size)
             wanted = total(groups, density)

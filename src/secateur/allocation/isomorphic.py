@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 from torch import Tensor
 
-from ..core.axes import Allocator, View
+from ..core.axes import Allocator, Costs, View
 from ..core.component import register
 from ..core.types import Groups, Scores, Target
 from .budget import Cap, Floor, check_possible, least, total
@@ -42,7 +42,9 @@ class Isomorphic(Allocator):
         """Every ranking is one over several layers."""
         return True
 
-    def check(self, groups: Groups, density: float | None, targets: tuple[Target, ...]) -> None:
+    def check(
+        self, groups: Groups, density: float | None, targets: tuple[Target, ...], costs: Costs
+    ) -> None:
         """Refuse a density that floor and cap exclude."""
         assert density is not None
         held = least(self.floor, self.cap, groups.size, groups.size)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..core.axes import Allocator, View
+from ..core.axes import Allocator, Costs, View
 from ..core.component import register
 from ..core.density import share
 from ..core.layout import one_group
@@ -46,7 +46,9 @@ class ModelWide(Allocator):
         """Layers are what it shares out between."""
         return frozenset({"tensor"})
 
-    def check(self, groups: Groups, density: float | None, targets: tuple[Target, ...]) -> None:
+    def check(
+        self, groups: Groups, density: float | None, targets: tuple[Target, ...], costs: Costs
+    ) -> None:
         """Refuse a density that floor and cap exclude."""
         assert density is not None
         held = least(self.floor, self.cap, groups.size, groups.size)

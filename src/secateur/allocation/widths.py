@@ -8,7 +8,7 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor
 
-from ..core.axes import Allocator, View
+from ..core.axes import Allocator, Costs, View
 from ..core.component import register
 from ..core.density import share
 from ..core.errors import PlanError
@@ -89,9 +89,11 @@ class Widths(Allocator):
         """What the inner allocator needs."""
         return self.inner.required()
 
-    def check(self, groups: Groups, density: float | None, targets: tuple[Target, ...]) -> None:
+    def check(
+        self, groups: Groups, density: float | None, targets: tuple[Target, ...], costs: Costs
+    ) -> None:
         """Refuse patterns of no layer, a density out of bounds, and what the inner one refuses."""
-        self.inner.check(groups, density, targets)
+        self.inner.check(groups, density, targets, costs)
         choices = self._permitted(groups, groups.size, targets)
         if density is not None:
             self._check_total(total(groups, density), choices, groups)

@@ -64,6 +64,10 @@ def prune(
         str | None,
         typer.Option("--pattern", "--sparsity_type", help="2:4: two of every four inputs stay"),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="macs, parameters, megabytes or latency instead of a density: macs=50%"),
+    ] = None,
     round_to: Annotated[
         int | None, typer.Option(help="widths are multiples of this, e.g. 8")
     ] = None,
@@ -106,7 +110,7 @@ def prune(
     options |= {k: v for k, v in (("sparsity", sparsity), ("density", density)) if v is not None}
     if pattern is not None and pattern != "unstructured":
         options["pattern"] = pattern
-    options |= _widths(round_to, protect, floor, cap)
+    options |= _widths(round_to, protect, floor, cap) | _budget(budget)
     if is_language_model(network):
         asked = Asked(
             network, method, out, data, samples, length, padded, seed, activations, compare,
@@ -147,6 +151,14 @@ def _widths(
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _budget(budget: str | None) -> dict[str, Any]:
+    """`macs=50%` as the option."""
+    if budget is None:
+        return {}
+    what, _, amount = budget.partition("=")
+    return {"budget": {what: amount}}
+
+
 def _show(study: Experiment) -> None:
     from ..experiments.planning import plan_lines
 
@@ -166,6 +178,9 @@ def _do(study: Experiment, out: Path, device: str) -> None:
         runner.run(listen)
     if last.get("kind") == "busy":
         raise PlanError(f"another process works on '{out}'; wait for it or choose another --out")
+    for what, told in last.get("budget", {}).items():
+        left, whole = told["left"], told["whole"]
+        print(f"{what}: {left:,.6g} of {whole:,.6g} {told['unit']} ({left / whole:.1%})")
     folder = runner.folder(runner.planned[0])
     print(f"result:  {folder / 'result.json'}")
     print(f"weights: {folder / 'model.safetensors'}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -25,6 +25,28 @@ Speaks = Literal["any", "coupled", "layers", "experts"]
 """Units a criterion can score: any, only those that a later layer reads, whole layers, experts."""
 
 
+Counts = Mapping[str, int]
+"""Target name -> how many of its units stay."""
+
+
+class Cost(Protocol):
+    """What the whole network costs when only some units stay."""
+
+    unit: str
+    whole: float
+    """Of the network with all its units."""
+
+    def __call__(self, counts: Counts) -> float:
+        """The cost, exact or predicted."""
+
+    def measured(self, counts: Counts) -> float | None:
+        """The same measured end to end where the cost is a prediction, None where it is exact."""
+
+
+Costs = Mapping[str, Cost]
+"""`macs`, `parameters`, `megabytes`, `latency` -> cost, found when it is asked for."""
+
+
 class View(Protocol):
     """What criteria, allocators and solvers may look at: weights, collected statistics, masks."""
 
@@ -35,6 +57,8 @@ class View(Protocol):
     """What the allocator's `survey` said of all blocks, where they are pruned one by one."""
     masks: Mapping[str, Tensor]
     """Current mask of each target, bool [target.shape]."""
+    costs: Costs
+    """What the network costs by the units that stay."""
 
     def weight(self, param: str) -> Tensor:
         """The parameter's current value, detached."""
@@ -71,6 +95,10 @@ class Structure(Component, ABC):
     @abstractmethod
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """The targets of `model`; never empty: a model without any is an error that says why."""
+
+    def trace(self, model: nn.Module, example: object = None) -> Any:
+        """What tells what goes with a unit when it is taken out; None where masks save no work."""
+        return
 
 
 Observe = Callable[[Iterable[str], Iterable[str]], Mapping[str, Mapping[str, Tensor]]]
@@ -186,8 +214,10 @@ class Allocator(Component, ABC):
         """The statistics this allocator needs; wrappers add those of what they wrap."""
         return self.needs
 
-    def check(self, groups: Groups, density: float | None, targets: tuple[Target, ...]) -> None:
-        """Refuse what bounds exclude, from the sizes and names alone, before any work is done."""
+    def check(
+        self, groups: Groups, density: float | None, targets: tuple[Target, ...], costs: Costs
+    ) -> None:
+        """Refuse what bounds exclude, from sizes, names and costs alone, before any work is done."""
 
     @property
     def exact(self) -> bool:
@@ -203,6 +233,11 @@ class Allocator(Component, ABC):
             every: the targets of the whole model, which patterns speak of.
         """
         return torch.zeros_like(groups.size)
+
+    @property
+    def weighs(self) -> frozenset[str]:
+        """Names of the costs it looks at."""
+        return frozenset()
 
     @property
     def surveys(self) -> bool:

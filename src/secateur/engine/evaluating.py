@@ -24,6 +24,8 @@ def record(run: Run, op: Evaluate) -> None:
     point = {"round": op.round, "moment": op.moment, "density": run.density}
     point |= measure_point(run.model, run.setting.example, masks, run.meant)
     point["val"] = evaluate(run.model, run.setting.val) if run.setting.val is not None else None
+    if run.place.budget:
+        point["budget"] = run.place.budget
     point["test"], point["seconds"] = None, run.seconds
     if run.setting.test is not None:
         run.store.put(_name(len(run.place.points)), Saved(run.state(), {}, masks))

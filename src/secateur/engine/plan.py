@@ -12,6 +12,7 @@ from torch import nn
 from ..core.density import describe, keep_count
 from ..core.recipe import Recipe
 from ..core.types import Groups, Target
+from .costs import Costs
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def make_plan(model: nn.Module, recipe: Recipe, example: Any = None) -> Plan:
     left = tuple(name for name in weights if name not in touched)
     total = sum(p.numel() for p in model.parameters())
     groups = recipe.scope.groups(targets)
-    recipe.allocator.check(groups, recipe.schedule.final_density, targets)
+    costs = Costs(recipe.structure, model, example)
+    recipe.allocator.check(groups, recipe.schedule.final_density, targets, costs)
     if recipe.pressure is not None:
         recipe.pressure.check(targets)
     return Plan(recipe, targets, groups, left, total)

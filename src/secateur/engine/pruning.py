@@ -35,6 +35,7 @@ def prune(run: Run, op: Prune) -> None:
     """Score, select and mask: one update."""
     before = run.elements()
     run.masks = WALKS[run.recipe.walk](run, op)
+    run.place.budget = {what: run.cost(what) for what in run.recipe.allocator.weighs}
     if run.recipe.revive:
         _revive(run, before)
     collapsed = _collapsed(run, op)
@@ -46,7 +47,8 @@ def prune(run: Run, op: Prune) -> None:
 def _at_once(run: Run, op: Prune) -> dict[str, Tensor]:
     """The one step with a view of the whole model."""
     stats = _statistics(run)
-    view = ModelView(run.model, run.targets, run.masks, stats, run.setting.seed, op.round)
+    seed = run.setting.seed
+    view = ModelView(run.model, run.targets, run.masks, stats, seed, op.round, costs=run.costs)
     if run.recipe.connected:
         return connected_step(run, view, op.update, op.first)
     return step(run.recipe, view, op.update, first=op.first)

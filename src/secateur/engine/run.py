@@ -15,6 +15,7 @@ from ..core.recipe import Recipe
 from ..core.types import Masks, Target, element_masks, keep_all
 from ..materialise import HardMasks
 from . import collect
+from .costs import Costs
 from .program import Train, build
 from .store import MemoryStore, Store
 from .train import Trainer, Training
@@ -80,6 +81,7 @@ class Place:
         seconds: time spent by earlier processes.
         points, log: evaluations and training epochs so far.
         trained: stage of training -> how many parameters it trains.
+        budget: cost that the allocator looks at -> what the network takes whole and pruned.
     """
 
     at: int = 0
@@ -88,6 +90,7 @@ class Place:
     points: list[dict[str, Any]] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
     trained: dict[str, int] = field(default_factory=dict)
+    budget: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Run:
@@ -121,8 +124,9 @@ class Run:
         self.targets: tuple[Target, ...] = recipe.structure.targets(model, setting.example)
         if recipe.solver is not None and recipe.solver.prepare(model, self.targets):
             self.targets = recipe.structure.targets(model, setting.example)  # with what was added
-        groups = recipe.scope.groups(self.targets)
-        recipe.allocator.check(groups, recipe.schedule.final_density, self.targets)
+        self.costs = Costs(recipe.structure, model, setting.example)
+        groups, density = recipe.scope.groups(self.targets), recipe.schedule.final_density
+        recipe.allocator.check(groups, density, self.targets, self.costs)
         if recipe.pressure is not None:
             recipe.pressure.check(self.targets)
         self.masks = keep_all(self.targets, next(model.parameters()).device)
@@ -176,6 +180,14 @@ class Run:
         """Kept units over all units."""
         kept = sum(int(m.sum()) for m in self.masks.values())
         return kept / sum(m.numel() for m in self.masks.values())
+
+    def cost(self, what: str) -> dict[str, Any]:
+        """What the network takes of one thing: whole, with what the masks keep, and measured."""
+        cost = self.costs[what]
+        counts = {name: int(mask.sum()) for name, mask in self.masks.items()}
+        left, measured = cost(counts), cost.measured(counts)
+        told = {"unit": cost.unit, "whole": cost.whole, "left": left}
+        return told if measured is None else {**told, "predicted": left, "left": measured}
 
     @property
     def seconds(self) -> float:

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from ..core.axes import Costs
 from ..core.errors import NumberError, PlanError
 from ..core.random import generator
 from ..core.types import Target, element_masks, keep_all
@@ -28,6 +29,7 @@ class ModelView:
         seed, round: what `generator` derives its streams from.
         every: targets of the whole model, where `targets` are those of one block.
         surveyed: what the allocator said of all blocks, where they are pruned one by one.
+        costs: what the network costs by the units that stay.
     """
 
     def __init__(
@@ -40,10 +42,12 @@ class ModelView:
         round: int = 0,
         every: tuple[Target, ...] = (),
         surveyed: Mapping[str, Sequence[float]] | None = None,
+        costs: Costs | None = None,
     ) -> None:
         self.targets = targets
         self.every = every or targets
         self.surveyed: Mapping[str, Sequence[float]] = surveyed or {}
+        self.costs: Costs = costs if costs is not None else {}
         self._params = dict(model.named_parameters())
         device = self._params[targets[0].members[0].param].device
         self.masks: Mapping[str, Tensor] = masks if masks is not None else keep_all(targets, device)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..api import Result
 from ..core.errors import PlanError, unknown
+from ..core.result import Result
 from ..core.types import Target
 from ..structure.coupled import coupled_targets
 from ..structure.depth import layers_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ..api import Result
+from ..core.result import Result
 from ..structure.config import fit_config
 from ..structure.example import arguments
 from ..structure.experts import mixtures

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..api import Result
 from ..artifact.source import before_pruning
 from ..core.edits import Edits
 from ..core.errors import PlanError
 from ..core.origin import set_origin
 from ..core.recipe import Recipe
+from ..core.result import Result
 from ..materialise import HardMasks
 from ..structure.config import has_config
 from ..structure.coupled import Chosen, Coupled, chosen, trace_example

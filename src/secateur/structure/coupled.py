@@ -54,8 +54,12 @@ class Coupled(Structure):
 
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """One target per axis, shape (units,), in the order of the network."""
+        return self.of(self.trace(model, example), model)
+
+    def trace(self, model: nn.Module, example: object = None) -> Trace:
+        """The axes behind the targets, by the same names."""
         who = f"structure '{self.name}'"
-        return self.of(trace_example(model, example, who, self.outputs or None), model)
+        return trace_example(model, example, who, self.outputs or None)
 
     def of(self, traced: Trace, model: nn.Module) -> tuple[Target, ...]:
         """The targets of a model that is traced already."""

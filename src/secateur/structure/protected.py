@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 from torch import nn
 
@@ -47,6 +49,10 @@ class Protected(Structure):
         if not left:
             raise PlanError("every structure lies in a protected block; nothing is left to prune")
         return left
+
+    def trace(self, model: nn.Module, example: object = None) -> Any:
+        """As the inner structure."""
+        return self.inner.trace(model, example)
 
 
 def _within(target: Target, blocks: list[str]) -> bool:

@@ -17,6 +17,7 @@ from ...core.recipe import Recipe
 from ...core.types import Target, Update
 from ...data.questions import Question, Questions, load_questions
 from ...engine.collect import collect
+from ...engine.costs import Costs
 from ...engine.step import step
 from ...engine.view import ModelView
 from ...structure.coupled import Coupled
@@ -110,10 +111,10 @@ class Subject:
                 f"is; method '{recipe.method}' does more. Use `secateur prune` for it"
             )
         targets = recipe.structure.of(self.traced, self.model)
-        recipe.allocator.check(recipe.scope.groups(targets), density, targets)
-        view = ModelView(
-            self.model, targets, stats=self._statistics(recipe, targets), seed=self.study.seed
-        )
+        costs = Costs(recipe.structure, self.model, self.example)
+        recipe.allocator.check(recipe.scope.groups(targets), density, targets, costs)
+        stats, seed = self._statistics(recipe, targets), self.study.seed
+        view = ModelView(self.model, targets, stats=stats, seed=seed, costs=costs)
         masks = step(recipe, view, Update(density=density), first=True)
         return self._without(masks)
 

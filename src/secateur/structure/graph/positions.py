@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ class Strided:
         return int(np.prod([count for count, _ in self.repeats], dtype=np.int64))
 
 
-def kept_size(term: Term, kept: Kept) -> int:
+def kept_size(term: Term, kept: Mapping[Var, Sized]) -> int:
     """The size of a resolved term after the choice."""
     n = 1
     for atom in term:
