@@ -124,6 +124,19 @@ def everything(units: int, count: int, density: float) -> list[str]:
     ]
 
 
+def late(units: int, count: int, gone: float = 0.99) -> str:
+    """A late round of iterative pruning, when most scores are -inf, against the first round."""
+    parts, groups = whole_model(units)
+    first, last = random(parts), random(parts)
+    rng = torch.Generator().manual_seed(1)
+    for score in last.values():
+        score.masked_fill_(torch.rand(score.shape, generator=rng) < gone, -torch.inf)
+    n = int(groups.size)
+    many, few = torch.tensor([n * 9 // 10]), torch.tensor([int(n * (1 - gone) * 0.9)])
+    ratios = pairs(lambda: select(last, groups, few), lambda: select(first, groups, many), count)
+    return f"a round with {gone:.0%} of {n:,} units gone: {said(ratios)} of the first round"
+
+
 def same(ours: Tensor, theirs: Tensor, score: Tensor) -> None:
     """Both keep as many, and the same scores; which of several equal ones may differ."""
     assert torch.equal(ours.sum(-1), theirs.sum(-1))
@@ -172,6 +185,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     print(rows(options.size, options.pairs), f"(limit {ROW_LIMIT})")
     print("\n".join(everything(options.units, options.pairs, options.density)))
+    print(late(options.units, options.pairs))
     for kind in ("random", "constant"):
         extra = fresh(options.units, options.density, kind)
         print(f"memory, {kind} scores: {extra:.2f} extra copies (limit {COPY_LIMIT:g})")

@@ -16,10 +16,11 @@ def test_it_prints_the_ratios_and_the_memory(
     monkeypatch.setattr("benchmarks.selection.fresh", lambda *_: 1.25)
     main(["--size", "64", "--units", "200000", "--pairs", "1"])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert re.match(r"rows of 64 x 64: \d+\.\d\d .* of top-k with scatter \(limit 1\.5\)", lines[0])
     assert lines[1].startswith("0.1 of 200,000 units: ")
-    assert all("1.25 extra copies (limit 4)" in line for line in lines[3:])
+    assert lines[3].startswith("a round with 99% of 200,000 units gone: ")
+    assert all("1.25 extra copies (limit 4)" in line for line in lines[4:])
 
 
 def test_memory_is_counted_in_copies_of_the_scores() -> None:
