@@ -7,6 +7,7 @@ import re
 import sys
 import zlib
 
+import fake
 import pytest
 from rich.console import Console
 
@@ -198,3 +199,10 @@ def test_lead_names_the_best_network(document, study, tiny_root):
     assert f"{100 * point.accuracy.mean:.2f}" in document.lead
     tiny = compose(open_study(tiny_root), Words("en"))
     assert "dense network reaches" in tiny.lead
+
+
+def test_lead_of_runs_that_prune_nothing_points_to_the_analyses(tmp_path):
+    fake.study(tmp_path, (fake.Fake("dense", "Dense"),), seeds=(7,), n=200)
+    lead = compose(open_study(tmp_path), Words("en")).lead
+    assert lead.endswith("stands in the analyses.")
+    assert "가지치기" in compose(open_study(tmp_path), Words("ko")).lead

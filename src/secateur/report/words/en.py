@@ -15,6 +15,10 @@ ENGLISH: dict[str, str] = {
         "The dense network reaches {dense} % top-1. No pruned network comes within one percentage "
         "point of it."
     ),
+    "head.lead.only_dense": (
+        "The dense network reaches {dense} % top-1. Its runs prune nothing; what was found stands in "
+        "the analyses."
+    ),
     "head.lead.no_dense": "There is no dense network among these results to compare with.",
     "card.dense": "dense top-1",
     "card.best": "largest sparsity within 1 point",

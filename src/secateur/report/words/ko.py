@@ -14,6 +14,10 @@ KOREAN: dict[str, str] = {
         "조밀한 네트워크의 top-1 정확도는 {dense} %이다. 이보다 1 %p 이내에 드는 가지치기 "
         "네트워크는 없다."
     ),
+    "head.lead.only_dense": (
+        "조밀한 네트워크의 top-1 정확도는 {dense} %이다. 실행에는 가지치기가 없으며, 결과는 아래 "
+        "분석에 있다."
+    ),
     "head.lead.no_dense": "이 결과에는 비교 기준이 될 조밀한 네트워크가 없다.",
     "card.dense": "조밀한 네트워크 top-1",
     "card.best": "1 %p 이내 최대 희소도",
