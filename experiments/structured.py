@@ -1,58 +1,116 @@
-"""Structural methods on the trained ResNet-20 at half the MACs: python experiments/structured.py OUT
+"""Structured methods on the trained ResNet-20 at half the MACs: python experiments/structured.py OUT [ROW …]
 
-Every method prunes the same network, on the same 128 training images, to between 47 and 50 % of its
-MACs; the units are taken out (`secateur.shrink`, which proves that
-nothing else changed), and the smaller network is fine-tuned as any network is. Writes
-OUT/structured.json and OUT/structured.md after every method; one that is there already is not run again.
+Every method prunes the same network, on the same 128 training images, to 47 to 50 % of its MACs (residual
+blocks and attention heads go whole, and to what they can); the units are taken out (`secateur.shrink`,
+which proves that nothing else changed), and the smaller network is fine-tuned, all by the same training.
+Writes OUT/structured.json and OUT/structured.md after every row; a row that is there
+already is not made again. `ROW …` are labels of the rows to make, all by default.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from structured_report import write
 from torch import Tensor, nn
 
 import secateur as sc
-from secateur.data import data_root, load
-from secateur.engine.recalibrate import recalibrate
-from secateur.engine.train import SGD, Constant, Training
+from secateur.core.axes import Recovery
+from secateur.data import Augment, Batches, data_root, load
+from secateur.engine.train import SGD, AdamW, Constant, OneCycle, Training
+from secateur.measure.macs import count_macs
 from secateur.models import build_seeded, load_weights
+from secateur.models.vit import ViT
+from secateur.recover import BnRecalibration, FineTune
 
-METHODS: dict[str, dict[str, Any]] = {
-    "random-channels": {},
-    "l1-filters": {},
-    "thinet": {},
-    "taylor-2017": {},
-    "channel-lasso": {},
-    "fpgm": {},
-    "taylor-2019": {},
-    "hrank": {},
-    "group-norm": {"kinds": ("channels",)},
-    "sosp": {},
-    "fisher-channels": {},
-    "l2-filters": {},
-}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-FINE_TUNING = Training(
-    length=sc.Time(1, "ep"), lr=0.01, schedule=Constant(), optimiser=SGD(nesterov=True)
-)
-SCORING, TUNING = 128, 2048
+EPOCHS, LR, SCORING = 3, 0.02, 128
+TUNING = Training(
+    length=sc.Time(EPOCHS, "ep"), batch_size=64, lr=LR, schedule=OneCycle(),
+    optimiser=SGD(nesterov=True), precision="bf16",
+)  # fmt: skip
+CONSTANT = TUNING.model_copy(update={"schedule": Constant(), "lr": 0.1})
+"""For training between rounds, at a tenth of its rate."""
+VIT = Training(
+    length=sc.Time(30, "ep"), batch_size=64, lr=3e-3, weight_decay=0.05, schedule=OneCycle(),
+    optimiser=AdamW(),
+)  # fmt: skip
 
 
-def images() -> dict[str, tuple[Tensor, Tensor]]:
-    """Training and test images, normalised."""
-    data = load("cifar10").normalised(MEAN, STD)
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return {
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: a method, its options, its density where that is not searched, and what
+    is done after every round of it."""
+
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+    density: float | None = None
+    network: str = "resnet20"
+    between: Recovery | None = None
+
+
+CHANNELS = {"kinds": ("channels",)}
+ROWS: dict[str, Row] = {
+    "random-channels": Row("random-channels"),
+    "l1-filters": Row("l1-filters"),
+    "network-slimming": Row("network-slimming", {"strength": 1.5e-2}),
+    "group-norm": Row("group-norm", CHANNELS),
+    "depgraph-sparse": Row("depgraph-sparse", {"strength": 8e-3, **CHANNELS}),
+    "layer-dropping, 4 of 9 blocks": Row("layer-dropping", {"rounds": 4}, 3 / 7),
+    "layer-dropping, 5 of 9 blocks": Row("layer-dropping", {"rounds": 5}, 2 / 7),
+    "fpgm": Row("fpgm"),
+    "hrank": Row("hrank"),
+    "head-pruning": Row("head-pruning", {}, 0.5, "vit"),
+    "head-pruning by loss": Row("head-pruning", {"by": "loss"}, 0.5, "vit"),
+    "channel-lasso": Row("channel-lasso"),
+    "thinet": Row("thinet"),
+    "fisher-channels": Row("fisher-channels"),
+    "fisher-channels, 16 rounds": Row(
+        "fisher-channels", {"rounds": 16}, 0.45, between=BnRecalibration()
+    ),
+    "taylor-2019": Row("taylor-2019"),
+    "taylor-2019, 8 rounds": Row(
+        "taylor-2019", {"rounds": 8}, 0.46, between=FineTune(length="24it")
+    ),
+    "isomorphic": Row("isomorphic", CHANNELS),
+    "sosp": Row("sosp"),
+    "taylor-2017": Row("taylor-2017"),
+    "l2-filters": Row("l2-filters"),
+}
+
+Data = dict[str, Any]
+
+
+def images(name: str = "cifar10") -> Data:
+    """Training images as a stream, the few that scores are taken on, and the test images."""
+    data = load(name)
+    data = data.normalised(MEAN, STD) if name == "cifar10" else data
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (data.train.mean, data.train.std))
+    pairs = {
         name: ((part.images / 255 - mean) / std, part.labels)
         for name, part in (("train", data.train), ("test", data.test))
     }
+    augment = Augment() if name == "cifar10" else Augment(crop_padding=1, flip=False)
+    stream = Batches(data.train, TUNING.batch_size, seed=0, augment=augment)
+    few = tuple(part[:SCORING] for part in pairs["train"])
+    return {"stream": stream, "few": few, "test": pairs["test"]}
+
+
+class Both:
+    """The stream of training images where a network is trained, the few images where it is scored."""
+
+    def __init__(self, stream: Batches, few: tuple[Tensor, Tensor]) -> None:
+        self.steps_per_epoch, self.epoch, self._few = stream.steps_per_epoch, stream.epoch, few
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(batches(self._few, SCORING))
 
 
 @torch.no_grad()
@@ -63,59 +121,101 @@ def accuracy(model: nn.Module, data: tuple[Tensor, Tensor]) -> float:
     return sum(right) / len(data[1])
 
 
-def tuning(data: dict[str, tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """The images networks are fine-tuned on."""
-    x, y = data["train"]
-    return x[:TUNING], y[:TUNING]
-
-
 def batches(data: tuple[Tensor, Tensor], size: int) -> list[tuple[Tensor, Tensor]]:
     """The data in order."""
     return list(zip(data[0].split(size), data[1].split(size), strict=True))
 
 
-def at_half(model: nn.Module, method: str, options: dict[str, Any], data: Any) -> tuple[float, Any]:
-    """A density whose network has 47 to 50 % of the MACs (at most, after four tries), and that network."""
-    x, density, best = data[0][:2], 0.48, None
-    for _ in range(4):
-        result = sc.prune(model, method, density=density, data=data, example=x, **options)
-        shrunk = sc.shrink(result, x)
-        before, after = shrunk.record["macs"]
-        share = after / before
-        if share <= 0.5:
+def train(model: nn.Module, data: Data, training: Training) -> nn.Module:
+    """The model trained as any network is."""
+    x = data["few"][0][:2]
+    return sc.prune(model, "dense", data=data["stream"], training=training, example=x).model
+
+
+def tuned(model: nn.Module, data: Data, network: str) -> nn.Module:
+    """The model fine-tuned, all of one network alike."""
+    short = VIT.model_copy(update={"length": sc.Time(5, "ep"), "lr": 1e-3})
+    return train(model, data, short if network == "vit" else TUNING)
+
+
+def resnet(data: Data) -> nn.Module:
+    """The trained ResNet-20."""
+    root = data_root()
+    assert root is not None, "set SECATEUR_DATA"
+    dense = build_seeded("resnet20", 0, num_classes=10, in_channels=3, image_size=32)
+    return load_weights(dense, root.parent / "models" / "cifar10-resnet20.safetensors").eval()
+
+
+def vit(data: Data) -> nn.Module:
+    """A small vision transformer, trained on digits."""
+    torch.manual_seed(0)
+    net = ViT(in_channels=1, image_size=8, patch=2, dim=48, depth=4, heads=6)
+    return train(net, data, VIT).eval()
+
+
+NETWORKS: dict[str, tuple[Callable[[Data], nn.Module], str]] = {
+    "resnet20": (resnet, "cifar10"), "vit": (vit, "digits"),
+}  # fmt: skip
+
+
+def pushed(dense: nn.Module, recipe: sc.Recipe, data: Data) -> nn.Module:
+    """The network trained under the recipe's pressure, nothing pruned."""
+    x = data["few"][0][:2]
+    whole = recipe.model_copy(
+        update={"schedule": recipe.schedule.model_copy(update={"density": 1.0})}
+    )
+    return sc.prune(dense, whole, data=data["stream"], training=TUNING, example=x).model.eval()
+
+
+def macs(model: nn.Module, few: tuple[Tensor, Tensor]) -> int:
+    """Multiply-accumulates of one image."""
+    return count_macs(model, few[0][:1]).total
+
+
+def at_half(model: nn.Module, row: Row, data: Data) -> tuple[float, Any]:
+    """The density, and the shrunk network: of 47 to 50 % of the MACs where no density is given."""
+    few, best, density = data["few"], None, row.density or 0.48
+    for _ in range(1 if row.density else 4):
+        recipe = sc.recipe(row.method, density=density, **row.options)
+        changed = {"pressure": None, "recovery": row.between}  # the pressure has done its work
+        result = sc.prune(
+            model, recipe.model_copy(update=changed), data=Both(data["stream"], few),
+            training=CONSTANT if isinstance(row.between, FineTune) else None, example=few[0][:2],
+            trained=True,
+        )  # fmt: skip
+        shrunk = sc.shrink(result, few[0][:2])
+        share = macs(shrunk.model, few) / macs(model, few)
+        if share <= 0.5 or row.density:
             best = (density, shrunk)
         if 0.47 <= share <= 0.5:
             break
         density *= 0.49 / share
-    assert best is not None, f"{method}: no density that was tried halves the MACs"
+    assert best is not None, f"{row.method}: no density that was tried halves the MACs"
     return best
 
 
-def row(dense: nn.Module, method: str, options: dict[str, Any], data: Any) -> dict[str, Any]:
-    """Everything measured of one method."""
-    few = tuple(part[:SCORING] for part in data["train"])
+def measured(dense: nn.Module, row: Row, data: Data) -> dict[str, Any]:
+    """Everything measured of one row."""
     start = time.monotonic()
-    density, shrunk = at_half(dense, method, options, few)
+    recipe, model = sc.recipe(row.method, **row.options), dense
+    if recipe.pressure is not None:
+        model = pushed(dense, recipe, data)
+    density, shrunk = at_half(model, row, data)
     seconds = time.monotonic() - start
     small = shrunk.model
-    renewed = copy.deepcopy(small)
-    recalibrate(renewed, batches(few, 64))
-    tuned = sc.prune(small, "dense", data=tuning(data), training=FINE_TUNING, seed=0).model
+    out = {"pruned": accuracy(small, data["test"])}
+    if recipe.pressure is not None:
+        out["pushed"] = accuracy(model, data["test"])
+    out["tuned"] = accuracy(tuned(small, data, row.network), data["test"])
     x = data["test"][0][:16]
-    ratio = sc.measure(small, x, against=dense, batch_sizes=(16,), threads=(1,), pairs=15)
+    ratio = sc.measure(small, x, against=dense, batch_sizes=(16,), threads=(1,), pairs=25)
+    counts = {"macs": [macs(net, data["few"]) for net in (dense, small)]}
+    record = {name: shrunk.record.get(name) for name in ("parameters", "difference", "level")}
+    options = {k: v for k, v in row.options.items() if k != "kinds"}
     return {
-        "method": method,
-        "density": density,
-        "pruned": accuracy(small, data["test"]),
-        "recalibrated": accuracy(renewed, data["test"]),
-        "tuned": accuracy(tuned, data["test"]),
-        "macs": shrunk.record["macs"],
-        "parameters": shrunk.record["parameters"],
-        "difference": shrunk.record["difference"],
-        "level": shrunk.record["level"],
-        "latency": latency(ratio),
-        "seconds": seconds,
-    }
+        "method": row.method, "options": options, "network": row.network, "density": density,
+        **out, **counts, **record, "latency": latency(ratio), "seconds": seconds,
+    }  # fmt: skip
 
 
 def latency(found: Any) -> dict[str, float]:
@@ -124,62 +224,36 @@ def latency(found: Any) -> dict[str, float]:
     return {"speedup": one.ratio, "low": one.low, "high": one.high}
 
 
-def main(folder: Path) -> None:
-    """Run what is missing, write the table."""
+def dense_row(network: str, model: nn.Module, data: Data) -> dict[str, Any]:
+    """The network as it is, and after the same fine-tuning."""
+    after = accuracy(tuned(model, data, network), data["test"])
+    return {
+        "method": "dense", "network": network, "pruned": accuracy(model, data["test"]), "tuned": after,
+    }  # fmt: skip
+
+
+def main(folder: Path, labels: list[str]) -> None:
+    """Make what is missing, write the table."""
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "structured.json"
-    rows = json.loads(path.read_text()) if path.exists() else []
-    data = images()
-    root = data_root()
-    assert root is not None, "set SECATEUR_DATA"
-    dense = build_seeded("resnet20", 0, num_classes=10, in_channels=3, image_size=32)
-    load_weights(dense, root.parent / "models" / "cifar10-resnet20.safetensors").eval()
-    if not rows:
-        tuned = sc.prune(dense, "dense", data=tuning(data), training=FINE_TUNING, seed=0).model
-        rows.append({
-            "method": "dense",
-            "pruned": accuracy(dense, data["test"]),
-            "tuned": accuracy(tuned, data["test"]),
-        })  # fmt: skip
-    for method, options in METHODS.items():
-        if method not in {r["method"] for r in rows}:
-            rows.append(row(dense, method, options, data))
-            path.write_text(json.dumps(rows, indent=1) + "\n")
-            (folder / "structured.md").write_text(table(rows))
-            print(json.dumps(rows[-1]), flush=True)
-
-
-HEAD = """# Structural methods at half the MACs
-
-ResNet-20 trained on CIFAR-10 ({dense:.2f} % of the 1,017 lossless test images; at 60 % the sample alone is
-worth ±3 points). Channels inside the blocks are pruned in one shot to 47 to 50 % of the network's MACs,
-one seed; then the smaller network is fine-tuned for one epoch on 2,048 images at a constant rate of 0.01,
-without augmentation (the dense network ends at {tuned:.2f} % so): far from converged, this shows how
-quickly a network comes back, not how far. `BN anew`: no training, but batch norms' statistics from the
-128 images that the scores were taken on. `faster by`: the dense network's time over this one's at batch
-16, one thread, with its 95 % interval, on two cores shared with much other work. Made by
-`python experiments/structured.py docs/results/structured`.
-
-| method | channels kept | MACs | parameters | pruned | BN anew | fine-tuned | faster by |
-|---|---|---|---|---|---|---|---|
-"""
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown."""
-    dense = rows[0]
-    lines = [HEAD.format(dense=100 * dense["pruned"], tuned=100 * dense["tuned"])]
-    for r in rows[1:]:
-        time_ = r["latency"]
-        lines.append(
-            f"| `{r['method']}` | {100 * r['density']:.0f} % | {r['macs'][1] / r['macs'][0]:.3f} "
-            f"| {r['parameters'][1] / r['parameters'][0]:.3f} | {100 * r['pruned']:.2f} % "
-            f"| {100 * r['recalibrated']:.2f} % | {100 * r['tuned']:.2f} % "
-            f"| {time_['speedup']:.2f} ({time_['low']:.2f} to {time_['high']:.2f}) |\n"
-        )
-    return "".join(lines)
+    made: dict[str, tuple[nn.Module, Data]] = {}
+    for label in labels or list(ROWS):
+        row, done = ROWS[label], json.loads(path.read_text()) if path.exists() else {}
+        if label in done:
+            continue
+        if row.network not in made:
+            network, name = NETWORKS[row.network]
+            data = images(name)
+            made[row.network] = network(data), data
+        dense, data = made[row.network]
+        if f"dense {row.network}" not in done:
+            done[f"dense {row.network}"] = dense_row(row.network, dense, data)
+        done[label] = measured(dense, row, data)
+        path.write_text(json.dumps(done, indent=1) + "\n")
+        write(done, folder)
+        print(json.dumps({label: done[label]}), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -29,8 +29,8 @@ class GroupShrinkage(Pressure):
         alpha: how much harder small units are pushed than large ones.
 
     Paper: Fang, Ma, Song, Mi, Wang 2023, arXiv 2301.12900 (sparsity learning, α = 4). The paper's
-    penalty has no ½; as in the official code it is left to λ. Earlier versions of that code pushed by
-    w / ‖w_u‖ instead.
+    penalty has no ½; as in the official code it is left to λ. That code has √I in γ in place of I, where
+    I is averaged over the layers, and earlier versions of it pushed by w / ‖w_u‖ instead.
     """
 
     strength: Strength = 1e-4

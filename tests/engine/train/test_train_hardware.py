@@ -15,12 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from train_fakes import Points, keep, net, same, training
+from train_fakes import Points, hidden, keep, net, same, training
 
 from secateur.core.errors import DataError, PlanError
 from secateur.engine.train import Trainer, open_accelerator
 from secateur.engine.train.device import Host
 from secateur.materialise import HardMasks
+from secateur.pressure import GroupLasso
 
 
 class Scaled(Host):
@@ -180,13 +181,17 @@ import torch
 from safetensors.torch import save_file
 from secateur.engine.train import Trainer, open_accelerator
 from secateur.materialise import HardMasks
-from train_fakes import Points, keep, net, training
+from secateur.pressure import GroupLasso
+from train_fakes import Points, hidden, keep, net, training
 accelerator = open_accelerator("no", cpu=True)
 assert accelerator.num_processes == 2
 model = net(0, norm=False)
 options = training(accumulate=2, ema=0.5)
 rows = []
-trainer = Trainer(model, options, Points(batch=7), masks=HardMasks(model, keep()), accelerator=accelerator)
+trainer = Trainer(
+    model, options, Points(batch=7), masks=HardMasks(model, keep()), accelerator=accelerator,
+    pressure=GroupLasso(strength=0.05), targets=(hidden(norm=False),),
+)
 trainer.run(0, 8, on_epoch=rows.append)
 tensors, _ = trainer.state()
 tensors["loss"] = torch.tensor([row["loss"] for row in rows])
@@ -214,8 +219,9 @@ def test_two_processes_train_as_one(tmp_path):
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
     model, rows = net(0, norm=False), []
     one = Trainer(
-        model, training(accumulate=2, ema=0.5), Points(batch=7), masks=HardMasks(model, keep())
-    )
+        model, training(accumulate=2, ema=0.5), Points(batch=7), masks=HardMasks(model, keep()),
+        pressure=GroupLasso(strength=0.05), targets=(hidden(norm=False),),
+    )  # fmt: skip
     one.run(0, 8, on_epoch=rows.append)
     first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
     expected = one.state()[0]

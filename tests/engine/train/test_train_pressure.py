@@ -5,26 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load, save
-from train_fakes import Points, keep, net, same, training
+from train_fakes import Points, hidden, keep, net, same, training
 
 import secateur as sc
 from secateur.core.errors import PlanError
-from secateur.core.layout import along
-from secateur.core.types import Member, Target
+from secateur.core.types import Target
 from secateur.engine.program import Train, build
 from secateur.engine.train import Trainer
 from secateur.materialise import HardMasks
 from secateur.pressure import GroupLasso, GroupShrinkage, Growing, L1Bn
 
-HIDDEN = Target(
-    "0", "neurons", (8,),
-    (
-        Member("0.weight", along((8, 4), 0)),
-        Member("0.bias", along((8,), 0)),
-        Member("1.weight", along((8,), 0), role="scale"),
-        Member("4.weight", along((3, 8), 1), reads=1),
-    ),
-)  # fmt: skip
+HIDDEN = hidden()
 PRESSURES = [
     L1Bn(strength=0.02), GroupLasso(strength=0.02), GroupShrinkage(strength=0.01),
     Growing(density=0.5, begin=0.4),
@@ -84,6 +75,27 @@ def test_once_a_step_whatever_the_parts(parts):
     before = net(dropout=0.0, norm=False)[0].weight.detach()
     expected = -0.1 * 0.5 * before / before.norm(dim=1, keepdim=True)
     assert torch.allclose(found[1] - found[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "pressure", [L1Bn(strength=1e-3), GroupLasso(strength=1e-3), GroupShrinkage(strength=1e-3),
+                 Growing(density=0.5, strength=1e-3)], ids=str,
+)  # fmt: skip
+def test_under_autocast_a_push_keeps_its_digits(pressure):
+    """The network computes in bfloat16, which has 8 bits; a push of a thousandth arrives whole."""
+    ends = {}
+    for pushed in (None, pressure):
+        model = net(dropout=0.0)
+        plan = training(precision="bf16", lr=0.1, weight_decay=0.0, schedule={"name": "constant"},
+                        optimiser={"name": "sgd", "momentum": 0.0})  # fmt: skip
+        trainer = Trainer(model, plan, Points(), seed=5, pressure=pushed, targets=(HIDDEN,))
+        trainer.run(3, 4)
+        ends[pushed] = {name: p.detach().clone() for name, p in model.named_parameters()}
+    weights = {name: p.detach() for name, p in net(dropout=0.0).named_parameters()}
+    push = pressure.gradient(weights, (HIDDEN,), 3 / 11, pressure.start(weights, (HIDDEN,)))
+    for name, after in ends[pressure].items():
+        expected = -0.1 * push.get(name, torch.zeros_like(after))
+        assert torch.allclose(after - ends[None][name], expected, rtol=1e-3, atol=2e-7), name
 
 
 def test_a_foreign_pressure_cannot_move_what_masks_prune():

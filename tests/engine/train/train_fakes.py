@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from secateur.core.layout import along
 from secateur.core.random import generator
+from secateur.core.types import Member, Target
 from secateur.engine.train import Training
 
 
@@ -40,6 +42,16 @@ def keep(density: float = 0.5) -> dict[str, Tensor]:
     rng = generator(3, "keep")
     shapes = {"0.weight": (8, 4), "4.weight": (3, 8)}
     return {name: torch.rand(shape, generator=rng) < density for name, shape in shapes.items()}
+
+
+def hidden(norm: bool = True) -> Target:
+    """The hidden neurons of the network, for pressures."""
+    scale = (Member("1.weight", along((8,), 0), role="scale"),) if norm else ()
+    members = (
+        Member("0.weight", along((8, 4), 0)), Member("0.bias", along((8,), 0)), *scale,
+        Member("4.weight", along((3, 8), 1), reads=1),
+    )  # fmt: skip
+    return Target("0", "neurons", (8,), members)
 
 
 def training(**changes: object) -> Training:
