@@ -20,10 +20,15 @@ from secateur.cli.main import call
 from secateur.core.errors import PlanError, StorageError
 from secateur.data.questions import Question, load_questions
 from secateur.experiments.config import load_experiment
-from secateur.experiments.language.config import Goals, LanguageStudy, load_language_study
+from secateur.experiments.language.config import (
+    Goals,
+    LanguageStudy,
+    load_language_study,
+    one_density,
+)
 from secateur.experiments.language.judge import best, judge
 from secateur.experiments.language.results import is_language_study, load_language
-from secateur.experiments.language.runner import LanguageRunner, one_density
+from secateur.experiments.language.runner import LanguageRunner
 from secateur.experiments.language.small import Small, small_model, small_tokenizer, train_small
 from secateur.experiments.language.turns import IGNORED, Turns, answer_loss, calibration, encode
 from secateur.report import terminal_table, write
@@ -150,6 +155,49 @@ def test_killed_between_two_runs_it_goes_on(
     assert load_language(tmp_path / "out").missing == ()
 
 
+def test_any_method_with_any_recovery_is_a_run(tmp_path: Path) -> None:
+    """Solvers, layers, masks, adapters and distillation beside the study's own method."""
+    flap = {"density": 0.75, "kinds": ["neurons"]}
+    lora = {"name": "lora", "length": "2it", "rank": 2}
+    phases = [
+        {"phase": 0, "runs": [{"id": "origin", "method": "dense"}]},
+        {
+            "phase": 1,
+            "runs": [
+                {"id": "lora", "method": "flap", "options": flap, "recovery": lora},
+                {"id": "depth", "method": "shortgpt", "options": {"density": 2 / 3}},
+                {"id": "sparse", "method": "wanda", "options": {"sparsity": 0.5}},
+                {"id": "own", "recovery": {"name": "fine-tune", "length": "1it"}},
+            ],
+        },
+        {"phase": 2, "base": "best", "runs": [{"id": "next", "options": {"sparsity": 0.1}}]},
+    ]
+    options = {"cap": 0.5, "floor": 2, "sparsity": 0.25}
+    asked = study(phases=phases, options=options, training={"lr": 0.01, "distil": {}})
+    events: list[dict[str, Any]] = []
+    LanguageRunner(tmp_path, asked).run(lambda event: events.append(dict(event)))
+    found = load_language(tmp_path)
+    runs = {entry.id: found.run(entry) for entry in found.entries}
+    dense = found.original["parameters"]
+    assert runs["lora"]["level"] == "A"
+    assert "recovery" not in runs["depth"]
+    (lora_run,) = runs["lora"]["recovery"]
+    assert 0 < lora_run["parameters"] < runs["lora"]["parameters"]
+    assert lora_run["after"]["loss"] != lora_run["before"]["loss"]
+    assert runs["lora"]["config"]["training"]["distil"]["temperature"] == 4.0
+    assert runs["depth"]["config"]["training"] is None
+    assert list(runs["depth"]["layers"].values()).count([1, 1]) == 1
+    assert (runs["sparse"]["level"], runs["sparse"]["parameters"]) == ("masks", dense)
+    assert runs["own"]["recovery"][0]["parameters"] == dense  # trained before it is smaller
+    assert found.entries[-1].options == {
+        "cap": 0.5,
+        "floor": 2,
+        "sparsity": 0.1,
+    }  # from `own` alone
+    plain = write(tmp_path, tmp_path / "report", formats=("md",))["md"].read_text()
+    assert "| shortgpt" in plain
+
+
 @pytest.mark.parametrize("lang", ["en", "ko"])
 def test_the_report_has_every_part(
     done: tuple[Path, list[dict[str, Any]]], tmp_path: Path, lang: str
@@ -166,6 +214,26 @@ def test_the_report_has_every_part(
     assert "figure-pareto" in page
     assert "figure-removed" in page
     assert words("lm.note.winner") in plain
+
+
+def test_runs_are_shown_and_compared(
+    done: tuple[Path, list[dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(done[0])
+    assert call(["show", root, "1-1"]) == 0
+    shown = capsys.readouterr().out
+    assert "units removed                18 of 72" in shown
+    assert "density: 0.75" in shown
+    digest = load_language(done[0]).entries[1].digest
+    assert call(["show", root, digest[:9]]) == 0
+    assert capsys.readouterr().out == shown
+    assert call(["compare", root, "1-1", "2-1"]) == 0
+    table = capsys.readouterr().out
+    assert "early" in table
+    assert "sparsity" not in table  # the same in both
+    assert "test ROUGE-L" in table
+    assert call(["compare", root, "1-1", "2-11"]) == 2
+    assert "did you mean '2-1'" in capsys.readouterr().err
 
 
 def test_the_terminal_shows_the_table(done: tuple[Path, list[dict[str, Any]]]) -> None:
@@ -301,6 +369,7 @@ def test_a_newer_density_takes_the_place_of_the_other_word() -> None:
         ({"phases": [{"phase": 1, "runs": [{"id": "a"}]}]}, "must begin with the original"),
         ({"options": {"kap": 1}}, "did you mean 'cap'"),
         ({"modell": {}}, "did you mean 'model'"),
+        ({"training": {"learning_rate": 1}}, "learning_rate"),
     ],
 )
 def test_mistakes_are_found_before_anything_runs(changed: dict[str, Any], said: str) -> None:

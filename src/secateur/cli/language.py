@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..api import recipe
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
-from ..engine.train import Training
+from ..engine.train import Training, preset
 from .words import settings
 
 HUB = re.compile(r"[\w.-]+/[\w.-]+")
@@ -52,10 +52,8 @@ class Asked:
 
     def trained(self) -> Training | None:
         """How a recovery trains, where anything is said of it."""
-        from ..language.whole import TRAINING
-
         given = settings(self.training)
-        return Training(**{**TRAINING.model_dump(), **given}) if given else None
+        return Training(**{**preset("language").model_dump(), **given}) if given else None
 
     def sampling(self) -> Any:
         """The sampling, within the model's context where no length is given."""

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
-from ..core.errors import PlanError
+from ..core.errors import PlanError, unknown
 from ..experiments.language.config import LanguageStudy, load_language_study
-from ..experiments.language.results import LanguageResults, load_language
+from ..experiments.language.results import Entry, LanguageResults, load_language
 from ..experiments.language.runner import LanguageRunner
 from .progress import Bar
 from .words import numbers
@@ -99,6 +100,65 @@ def status_lines(root: Path) -> Iterator[str]:
     yield from (f"  left      {name}" for name in left)
     if left:
         yield f"go on with: secateur resume {root}"
+
+
+def show_lines(root: Path, name: str) -> Iterator[str]:
+    """One run: its configuration and what was measured."""
+    import yaml
+
+    found = load_language(root)
+    entry = _pick(found, name)
+    run = found.run(entry)
+    yield f"{entry.id} · {entry.digest}/{found.study.seed} · {run['started']} · {run['seconds']:.0f} s"
+    yield yaml.safe_dump(run["config"], sort_keys=False, allow_unicode=True).rstrip()
+    yield from (f"{label:<28} {value}" for label, value in _figures(run))
+    for done in run.get("recovery", ()):
+        yield (
+            f"recovery: {done['parameters']:,} parameters in {done['seconds']:.0f} s, loss "
+            f"{done['before']['loss']:.4f} before, {done['after']['loss']:.4f} after"
+        )
+
+
+def compared(root: Path, first: str, second: str) -> Table:
+    """Two runs beside each other: options and figures."""
+    found = load_language(root)
+    one, two = (_pick(found, name) for name in (first, second))
+    table = Table("", *(f"{e.id} · {e.digest}" for e in (one, two)))
+    for key in sorted({*one.options, *two.options}):
+        a, b = one.options.get(key, "–"), two.options.get(key, "–")
+        if a != b:
+            table.add_row(key, str(a), str(b))
+    table.add_section()
+    pairs = zip(_figures(found.run(one)), _figures(found.run(two)), strict=True)
+    for (label, a), (_, b) in pairs:
+        table.add_row(label, a, b)
+    return table
+
+
+def _pick(found: LanguageResults, name: str) -> Entry:
+    """The line of an id, or of (the beginning of) a digest."""
+    for entry in found.entries:
+        if name == entry.id or f"{entry.digest}/{found.study.seed}".startswith(name):
+            return entry
+    raise unknown("run", name, [e.id for e in found.entries])
+
+
+def _figures(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was measured, as words."""
+    gone, units = (sum(c[i] for c in run["layers"].values()) for i in (0, 1))
+    answer = run["response"]["answer"]
+    return [
+        ("units removed", f"{gone:,} of {units:,}" if units else "–"),
+        ("parameters", f"{run['parameters']:,}"),
+        ("weights, MiB", f"{run['memory']['weights'] / 2**20:,.1f}"),
+        *(
+            (f"{part} ROUGE-L", f"{run[part]['rougeL']['f1']:.4f}")
+            for part in ("validation", "test")
+        ),
+        *((f"{part} BLEU", f"{run[part]['bleu']['score']:.4f}") for part in ("validation", "test")),
+        ("perplexity", f"{run['perplexity']['perplexity']:.3f}"),
+        ("seconds to answer", f"{answer['mean']:.3f} ({answer['low']:.3f}–{answer['high']:.3f})"),
+    ]
 
 
 def _trials_left(found: LanguageResults) -> Iterator[str]:

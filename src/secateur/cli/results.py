@@ -15,7 +15,9 @@ from ..experiments.results import Point, Results, RunResult, load_results
 from . import language_study
 
 Root = Annotated[Path, typer.Argument(help="results folder")]
-RunName = Annotated[str, typer.Argument(help="digest or digest/seed, as `secateur list` shows it")]
+RunName = Annotated[
+    str, typer.Argument(help="digest, digest/seed or id, as `secateur list` shows it")
+]
 
 
 def add(app: typer.Typer) -> None:
@@ -44,6 +46,9 @@ def show(root: Root, run: RunName) -> None:
     """Show one run: its configuration and every measured point."""
     import yaml
 
+    if is_language_study(root):
+        print("\n".join(language_study.show_lines(root, run)))
+        return
     for found in _pick(load_results(root), run):
         print(f"{found.label} · {found.name} · {found.started} · {found.seconds:.0f} s")
         print(yaml.safe_dump(found.config, sort_keys=False, allow_unicode=True).rstrip())
@@ -83,6 +88,9 @@ def report(
 
 def compare(root: Root, first: RunName, second: RunName) -> None:
     """Put two runs beside each other: where they differ, and their last points."""
+    if is_language_study(root):
+        Console().print(language_study.compared(root, first, second))
+        return
     results = load_results(root)
     one, two = (_pick(results, name)[0] for name in (first, second))
     table = Table("", f"{one.label} · {one.name}", f"{two.label} · {two.name}")

@@ -19,7 +19,7 @@ from ..engine.blockwise.memory import return_freed_tensors
 from ..engine.blockwise.preview import size
 from ..engine.blockwise.shards import Shards
 from ..engine.plan import Plan, make_plan
-from ..engine.train import AdamW, Training
+from ..engine.train import Training, preset
 from ..saving import save
 from ..structural import Shrunk, shrink
 from ..text.calibration import Calibration, Sampling
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 Batches = list[dict[str, Tensor]]
 PER_SAMPLE = frozenset({"gradient_squared"})
 """Statistics whose mean over batches means what the papers mean only for batches of one sample."""
-TRAINING = Training(optimiser=AdamW(), lr=1e-4, weight_decay=0.0, batch_size=8, clip=1.0)
-"""How a recovery trains where nothing else is said."""
 UNCUT = ("weights", "rows", "blocks")
 """Kinds of targets that nothing can be taken out for: they stay as zeros."""
 
@@ -165,7 +163,7 @@ def _pruned(
     progress: Progress | None,
 ) -> Result:
     """The masked model, recovered where the recipe says so."""
-    training = given.training or (TRAINING if recipe.recovery is not None else None)
+    training = given.training or (preset("language") if recipe.recovery is not None else None)
     batches = with_labels(calibration.batches) if calibration is not None else None
     data: Any = batches
     val = None
@@ -199,7 +197,7 @@ def _validation(tokenizer: Any, texts: Texts, calibration: Calibration | None) -
     assert calibration is not None
     length = int(calibration.facts["length"])
     rows = Sampling(len(texts.comparison), length, packed=False)
-    return stacked(with_labels(calibrate(tokenizer, texts.comparison, rows).batches))
+    return with_labels(calibrate(tokenizer, texts.comparison, rows).batches)
 
 
 def with_labels(batches: Sequence[Mapping[str, Tensor]]) -> Batches:

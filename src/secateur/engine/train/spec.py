@@ -10,7 +10,7 @@ from ...core.component import Plain, encode
 from ...core.errors import PlanError, unknown
 from ...core.time import Time, TimeField
 from .lr import Constant, LearningRateField, OneCycle, Steps
-from .optimiser import SGD, Optimiser
+from .optimiser import SGD, AdamW, Optimiser
 
 
 class Distil(Plain):
@@ -109,11 +109,14 @@ class Training(Plain):
 PRESETS: dict[str, Training] = {
     "cifar-reference": Training(),
     "short": Training(length=Time(15, "ep"), schedule=OneCycle(), optimiser=SGD(nesterov=True)),
+    "language": Training(
+        length=Time(1, "ep"), optimiser=AdamW(), lr=1e-4, weight_decay=0.0, batch_size=8, clip=1.0
+    ),
 }
 
 
 def preset(name: str) -> Training:
-    """A training by its name: `cifar-reference` or `short`."""
+    """A training by its name: `cifar-reference`, `short`, or `language` for recoveries of such models."""
     if name not in PRESETS:
         raise unknown("training preset", name, PRESETS)
     return PRESETS[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from ...core.cards import recipe as make_recipe
 from ...core.component import Plain
 from ...core.errors import PlanError, unknown
 from ...core.recipe import Recipe
+from ...engine.train import Training, preset
 from ..config import read_definition
 from .small import Small
 
@@ -75,11 +76,17 @@ class Goals(Plain):
 
 
 class Line(Plain):
-    """One run: its name in the table, options beside those of study and base, a note."""
+    """One run: its name in the table, options beside those of study and base, a note.
+
+    Attributes:
+        method: another than the study's; the options of study and base are not its own then.
+        recovery: how accuracy is won back, on the training questions: `{name: lora, length: 2ep}`.
+    """
 
     id: str
     method: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+    recovery: dict[str, Any] | None = None
     note: str = ""
 
 
@@ -125,6 +132,8 @@ class LanguageStudy(Plain):
         name: what it is called. kind: `language-model`.
         model, data: what is pruned, and the questions it is asked.
         method, options: what prunes, unless a run says otherwise.
+        training: how recoveries train, beside the preset `language`; `distil: {}` learns from the
+            original model too.
         phases: in order; the first run of the first is the original model.
         goals: what counts as success.
     """
@@ -136,6 +145,7 @@ class LanguageStudy(Plain):
     asking: Asking = Asking()
     method: str = "smart-farm"
     options: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
     phases: list[Phase] = Field(min_length=1)
     goals: Goals = Goals()
@@ -152,7 +162,8 @@ class LanguageStudy(Plain):
         for line in lines:
             if ids.count(line.id) > 1:
                 raise PlanError(f"two runs are called '{line.id}'; names must be unique")
-            self.recipe(line.method, {**self.options, **line.options})
+            self.recipe_of(line, self.options)
+        _ = self.trained
         for phase in self.phases:
             for name in phase.search.ranges if phase.search else ():
                 self._check_option(name)
@@ -168,11 +179,30 @@ class LanguageStudy(Plain):
         for phase in self.phases:
             yield from phase.runs
 
-    def recipe(self, method: str | None, options: dict[str, Any]) -> Recipe | None:
+    @property
+    def trained(self) -> Training:
+        """How recoveries train."""
+        return Training(**{**preset("language").model_dump(), **self.training})
+
+    def own(self, method: str | None) -> bool:
+        """Whether a run is of the study's method, whose options it begins with."""
+        return method in (None, self.method)
+
+    def options_of(self, line: Line, base: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a run whose phase begins with those of `base`."""
+        if line.method == DENSE:
+            return {}
+        given = {**base, **line.options} if self.own(line.method) else dict(line.options)
+        return one_density(given, line.options)
+
+    def recipe_of(self, line: Line, base: Mapping[str, Any]) -> Recipe | None:
         """The recipe of a run; None for the original model."""
-        if method == DENSE:
+        if line.method == DENSE:
             return None
-        return make_recipe(method or self.method, **options)
+        made = make_recipe(line.method or self.method, **self.options_of(line, base))
+        if line.recovery is None:
+            return made
+        return Recipe.from_plain({**made.to_dict(), "recovery": line.recovery})
 
     def scaled(self, scale: float) -> LanguageStudy:
         """The study with fewer questions and steps; the definition stays as it is."""
@@ -185,6 +215,14 @@ class LanguageStudy(Plain):
             "model": self.model.model_copy(update={"small": small}),
         }
         return self.model_copy(update=changed)
+
+
+def one_density(options: dict[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
+    """Options where a newer density or sparsity takes the place of the other word for it."""
+    for word, other in (("density", "sparsity"), ("sparsity", "density")):
+        if word in newer and other in options and other not in newer:
+            del options[other]
+    return options
 
 
 def load_language_study(path: str | Path) -> LanguageStudy:

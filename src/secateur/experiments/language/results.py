@@ -26,6 +26,7 @@ class Entry:
     digest: str
     options: Mapping[str, Any] = field(default_factory=dict)
     searched: bool = False
+    method: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """As it is written."""

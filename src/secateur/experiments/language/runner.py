@@ -11,7 +11,7 @@ from ...core.errors import PlanError
 from .. import provenance
 from ..locks import awaited, held
 from ..setting import pick_device
-from .config import DENSE, SCHEMA, LanguageStudy, Line, Phase
+from .config import SCHEMA, LanguageStudy, Line, Phase
 from .judge import best, judge
 from .results import (
     Entry,
@@ -88,7 +88,11 @@ class LanguageRunner:
         if phase.base == "study":
             return dict(self.study.options)
         found = self.results()
-        pairs = [(e.id, found.run(e)) for e in found.entries if e.phase < phase.phase]
+        pairs = [
+            (e.id, found.run(e))
+            for e in found.entries
+            if e.phase < phase.phase and self.study.own(e.method)
+        ]
         id = best(pairs, found.original, self.study.goals)
         if id is None:
             raise PlanError(
@@ -104,12 +108,12 @@ class LanguageRunner:
         self, line: Line, phase: Phase, base: Mapping[str, Any], searched: bool = False
     ) -> dict[str, Any]:
         """The result of one line, made here or by another process."""
-        options = (
-            {} if line.method == DENSE else one_density({**base, **line.options}, line.options)
-        )
-        recipe = self.study.recipe(line.method, options)
+        options = self.study.options_of(line, base)
+        recipe = self.study.recipe_of(line, base)
         config = config_of(self.subject, recipe)
-        entry = Entry(line.id, phase.phase, line.note, config.digest, options, searched)
+        entry = Entry(
+            line.id, phase.phase, line.note, config.digest, options, searched, line.method
+        )
         path = result_path(self.root, config.digest, self.study.seed)
         while True:
             with held(path.parent) as mine:
@@ -153,11 +157,3 @@ class LanguageRunner:
         """What a search balances: quality kept, time and memory taken, of the original's."""
         verdict = judge(run, self.results().original, self.study.goals, "validation")
         return verdict.quality, verdict.time, verdict.memory
-
-
-def one_density(options: dict[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
-    """Options where a newer density or sparsity takes the place of the other word for it."""
-    for word, other in (("density", "sparsity"), ("sparsity", "density")):
-        if word in newer and other in options and other not in newer:
-            del options[other]
-    return options

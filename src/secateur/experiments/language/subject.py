@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from ...core.errors import PlanError, StorageError
+from ...core.errors import StorageError
 from ...core.recipe import Recipe
 from ...core.types import Target, Update
 from ...data.questions import Question, Questions, load_questions
@@ -22,23 +21,14 @@ from ...engine.step import step
 from ...engine.view import ModelView
 from ...structure.coupled import Coupled
 from ...structure.graph import Trace, remove, trace
+from .anymethod import prune_any
 from .config import LanguageStudy, Model
+from .pruned import Pruned, checked
 from .small import Tell, train_small
 from .turns import calibration, calibration_loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """A smaller model, what it lost by structure, and how it was delivered."""
-
-    model: PreTrainedModel
-    layers: dict[str, tuple[int, int]]
-    """Structure -> (units removed, units there were)."""
-    level: str
-    error: float
 
 
 class Subject:
@@ -79,9 +69,12 @@ class Subject:
     @property
     def calibration(self) -> list[Question]:
         """The first training questions: the small set is shuffled, others come as they are."""
-        rows = self.questions.train
-        count = min(self.study.asking.calibration, len(rows))
-        return [rows[i * len(rows) // count] for i in range(count)]
+        return spread(self.questions.train, self.study.asking.calibration)
+
+    @property
+    def validation(self) -> list[Question]:
+        """The questions that decide."""
+        return spread(self.questions.validation, self.study.asking.validation)
 
     @cached_property
     def batches(self) -> list[dict[str, Tensor]]:
@@ -103,13 +96,13 @@ class Subject:
         return trace(self.model, (), self.example)
 
     def prune(self, recipe: Recipe) -> Pruned:
-        """A physically smaller copy; the subject itself stays whole."""
+        """A pruned copy; the subject itself stays whole.
+
+        What only takes coupled structures out uses the trace and the statistics that are there.
+        """
         density = recipe.schedule.final_density
         if not isinstance(recipe.structure, Coupled) or recipe.solver or recipe.recovery:
-            raise PlanError(
-                f"a study of a language model takes coupled structures out and leaves the rest as it "
-                f"is; method '{recipe.method}' does more. Use `secateur prune` for it"
-            )
+            return prune_any(self, recipe)
         targets = recipe.structure.of(self.traced, self.model)
         costs = Costs(recipe.structure, self.model, self.example)
         recipe.allocator.check(recipe.scope.groups(targets), density, targets, costs)
@@ -124,13 +117,8 @@ class Subject:
         plan = {axis: units for axis, units in kept.items() if len(units) < axis.units}
         removal = remove(self.traced, self.model, plan, (), self.example)
         layers = {axis.name: (axis.units - len(units), axis.units) for axis, units in kept.items()}
-        smaller = cast("PreTrainedModel", removal.module)
-        if not hasattr(smaller, "generate"):
-            raise PlanError(
-                f"what is left is a graph (level {removal.level}) that cannot generate text; prune "
-                "other structures"
-            )
-        return Pruned(smaller.eval(), layers, removal.level, removal.error)
+        smaller = checked(removal.module, removal.level)
+        return Pruned(smaller, layers, removal.level, removal.error)
 
     def _statistics(
         self, recipe: Recipe, targets: tuple[Target, ...]
@@ -149,6 +137,12 @@ class Subject:
 
     def _has(self, name: str, params: set[str]) -> bool:
         return params <= self._asked.get(name, set())
+
+
+def spread(rows: Sequence[Question], count: int) -> list[Question]:
+    """At most `count` questions, evenly over all."""
+    count = min(count, len(rows))
+    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def load_model(source: str, model: Model) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

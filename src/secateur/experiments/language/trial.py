@@ -20,7 +20,8 @@ from ...text.memory import memory
 from ...text.perplexity import perplexity
 from ...text.response import paired_time
 from .config import SCHEMA, Asking
-from .subject import Pruned, Subject
+from .pruned import Pruned
+from .subject import Subject, spread
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,6 +32,7 @@ class TrialConfig(Plain):
 
     Attributes:
         model: digest of the weights. questions: digest of the questions. recipe: None = the original.
+        training: how a recovery trains, where there is one.
     """
 
     model: str
@@ -39,6 +41,7 @@ class TrialConfig(Plain):
     asking: Asking
     chat: bool
     seed: int
+    training: dict[str, Any] | None = None
 
     @property
     def digest(self) -> str:
@@ -58,6 +61,7 @@ def config_of(subject: Subject, recipe: Recipe | None) -> TrialConfig:
         asking=study.asking,
         chat=study.model.chat,
         seed=study.seed,
+        training=study.trained.model_dump(mode="json") if recipe and recipe.recovery else None,
     )
 
 
@@ -65,17 +69,11 @@ def _digest(subject: Subject) -> str:
     asking, data = subject.study.asking, subject.questions
     rows = (
         subject.calibration,
-        spread(data.validation, asking.validation),
+        subject.validation,
         spread(data.test, asking.test),
     )
     text = json.dumps([[[r.question, r.answer] for r in part] for part in rows], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def spread(rows: Sequence[Question], count: int) -> list[Question]:
-    """At most `count` questions, evenly over all."""
-    count = min(count, len(rows))
-    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def carry_out(subject: Subject, recipe: Recipe | None) -> dict[str, Any]:
@@ -86,13 +84,14 @@ def carry_out(subject: Subject, recipe: Recipe | None) -> dict[str, Any]:
         done = subject.prune(recipe)
     study, model = subject.study, done.model
     test = spread(subject.questions.test, study.asking.test)
-    validation = spread(subject.questions.validation, study.asking.validation)
+    validation = subject.validation
     answers = answer(subject, model, test)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "layers": {name: list(counts) for name, counts in done.layers.items()},
         "level": done.level,
         "error": done.error,
+        **({"recovery": list(done.recovery)} if done.recovery else {}),
         "validation": scores(validation, answer(subject, model, validation)),
         "test": scores(test, answers),
         "perplexity": asdict(perplexity(model, subject.tokenizer, [row.answer for row in test])),

@@ -118,7 +118,8 @@ def _winner(rows: Rows, winner: Row, words: Words) -> Facts:
     weights = (original["memory"]["weights"] / MIB, run["memory"]["weights"] / MIB)
     test = (original["test"], run["test"])
     level = run["level"]
-    form = words("lm.winner.form.a") if level == "A" else words("lm.winner.form.other", level=level)
+    forms = {"A": "lm.winner.form.a", "masks": "lm.winner.form.masks"}
+    form = words(forms.get(level, "lm.winner.form.other"), level=level)
     values = {
         "run": winner.entry.id,
         "why": reason,

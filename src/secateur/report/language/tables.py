@@ -59,7 +59,7 @@ def _main(row: Row, intervals: bool) -> tuple[str, ...]:
 def _note(row: Row, rows: Rows, words: Words) -> str:
     if row is rows.original:
         return words("lm.note.original")
-    notes = [row.entry.note]
+    notes = [row.entry.method or "", row.entry.note]
     if row.entry.id in rows.bests:
         notes.append(words("lm.note.best", phase=rows.bests[row.entry.id]))
     if row is rows.winner:

@@ -122,6 +122,7 @@ ENGLISH_LANGUAGE: dict[str, str] = {
     "lm.winner.bleu": "BLEU on test",
     "lm.winner.form": "Form",
     "lm.winner.form.a": "ordinary modules, smaller in place",
+    "lm.winner.form.masks": "zeros in weights of the original size",
     "lm.winner.form.other": "level {level}",
     "lm.change": "{before} → {after} ({change} %)",
     "lm.change.interval": "{change} % (95 % interval {low} to {high} %)",

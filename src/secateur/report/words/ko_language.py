@@ -114,6 +114,7 @@ KOREAN_LANGUAGE: dict[str, str] = {
     "lm.winner.bleu": "테스트 BLEU",
     "lm.winner.form": "형태",
     "lm.winner.form.a": "크기만 줄어든 일반 모듈",
+    "lm.winner.form.masks": "원래 크기의 가중치 안의 0",
     "lm.winner.form.other": "수준 {level}",
     "lm.change": "{before} → {after} ({change} %)",
     "lm.change.interval": "{change} % (95 % 신뢰구간 {low} ~ {high} %)",
