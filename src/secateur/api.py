@@ -10,13 +10,14 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from . import methods as _catalogue  # noqa: F401  (fills the registry of methods)
+from .artifact.architecture import hugging_face
 from .artifact.source import before_pruning
 from .batches import as_batches, cross_entropy
 from .core.cards import METHODS, Method
 from .core.cards import recipe as _recipe
 from .core.edits import Edits
 from .core.errors import PlanError
-from .core.origin import set_origin
+from .core.origin import Origin, set_origin
 from .core.recipe import Recipe
 from .core.result import Result
 from .engine.execute import execute
@@ -123,8 +124,16 @@ def prune(
     if chosen.basis is not None:
         rewritten = Edits(basis=chosen.basis.to_dict())
         origin = origin.model_copy(update={"edits": (*origin.edits, rewritten)})
-    set_origin(outcome.model, origin)
+    set_origin(outcome.model, _switched(outcome.model, origin))
     return Result(outcome.model, outcome.masks, outcome.targets, outcome.target_masks, record)
+
+
+def _switched(model: nn.Module, origin: Origin) -> Origin:
+    """The origin with the configuration as it is now: a solver may have turned biases on."""
+    now = hugging_face(model)
+    if now is None or origin.edits:
+        return origin
+    return origin.model_copy(update={"architecture": now})
 
 
 def _recovered(points: list[dict[str, Any]], trained: Mapping[str, int]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from secateur.language import memory, whole
 from secateur.text.calibration import Sampling
 
 METHODS = {
-    "flap": {"density": 0.75},
+    "flap": {"density": 0.5, "across": False},
     "llm-pruner": {"density": 0.75, "first": 1, "last": 1},
     "shortgpt": {"density": 2 / 3},
     "shortened-llama": {"density": 2 / 3},
@@ -24,7 +24,7 @@ METHODS = {
     "smart-farm": {"density": 0.75, "equal": True},
     "magnitude": {"density": 0.5},
 }
-STOCK = {"shortgpt", "shortened-llama", "smart-farm", "magnitude"}
+STOCK = {"flap", "shortgpt", "shortened-llama", "smart-farm", "magnitude"}
 IDS = torch.arange(4, 14).view(1, -1)
 
 

@@ -89,6 +89,8 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         if name == "llama":
             shallow = sc.shrink(model, inputs, keep={"model.layers.0": []})
             expect(sc.save(shallow, root / "llama-shallow"), shallow.model, inputs)
+            biased = compensated(model, inputs)
+            expect(sc.save(biased, root / "llama-biased"), biased.model, inputs)
     command = [
         sys.executable,
         "-I",
@@ -99,6 +101,14 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == "without secateur"
     return dict(line.partition(" ")[::2] for line in done.stdout.splitlines() if "25" not in line)
+
+
+def compensated(model: nn.Module, inputs: dict[str, torch.Tensor]) -> Any:
+    """Half of the neurons and heads of every layer, biases in place of them."""
+    data = [{"input_ids": IDS[:1]}, {"input_ids": IDS[1:]}]
+    return sc.shrink(
+        sc.prune(model, "flap", density=0.5, across=False, data=data, example=inputs), inputs
+    )
 
 
 def expect(folder: Path, model: nn.Module, inputs: dict[str, torch.Tensor]) -> None:
@@ -119,6 +129,27 @@ def test_the_stock_loader_reads_equal_widths(name: str, stock: dict[str, str]) -
 
 def test_the_stock_loader_reads_fewer_layers(stock: dict[str, str]) -> None:
     assert stock["llama-shallow"] == "True"
+
+
+def test_the_stock_loader_reads_biases_that_compensate(stock: dict[str, str]) -> None:
+    """Its configuration says that all layers have them; those that nothing is made up for are zero."""
+    assert stock["llama-biased"] == "True"
+    model, inputs = tiny("llama")
+    small = compensated(model, inputs).model
+    assert (small.config.attention_bias, small.config.mlp_bias) == (True, True)
+    assert not model.config.mlp_bias  # a copy was pruned
+    biases = {n: bool(p.any()) for n, p in small.named_parameters() if n.endswith("bias")}
+    assert len(biases) == 2 * 7
+    assert {n.split(".")[-2] for n, any_ in biases.items() if any_} == {"o_proj", "down_proj"}
+
+
+def test_biases_that_no_switch_gives_stay_our_own_loaders(tmp_path: Path) -> None:
+    model, inputs = tiny("gemma3")
+    shrunk = compensated(model, inputs)
+    assert not shrunk.model.config.attention_bias  # one switch alone would not be enough
+    assert shrunk.record["loadable"] == "secateur"
+    loaded = sc.load(sc.save(shrunk, tmp_path / "a"))
+    assert torch.equal(outputs(loaded, inputs), outputs(shrunk.model, inputs))
 
 
 def test_masks_come_back_with_our_own_loader(tmp_path: Path) -> None:

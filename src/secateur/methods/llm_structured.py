@@ -55,7 +55,8 @@ def flap(
     and `ifv` v_j for a_j. No gradients and no training. As in the official code, features of heads
     are squared before they are standardised (`square_heads`), which the paper does not say. There
     the budget counts parameters, a head as 512 / 3 neurons; here `density` is the fraction of units.
-    Layers without a bias get one, which stock configurations of some architectures cannot express.
+    Layers without a bias get one: Llama's configuration has switches for them, so that with
+    `across=False` stock loaders read the result; those of other architectures often have none.
     """
     return Recipe(
         structure=Coupled(kinds=kinds),

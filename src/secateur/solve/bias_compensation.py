@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..core.axes import Solver, View
 from ..core.component import register
 from ..core.errors import PlanError
+from ..core.flags import biased
 from ..core.reads import inputs, readers
 from ..core.types import Groups, Target
 
@@ -31,9 +32,12 @@ class BiasCompensation(Solver):
     needs: ClassVar[frozenset[str]] = frozenset({"input_mean"})
 
     def prepare(self, model: nn.Module, targets: tuple[Target, ...]) -> bool:
-        """A bias of zeros for every layer that reads a target and has none."""
-        params, seen, anew = dict(model.named_parameters()), dict[str, set[int]](), False
-        written = {m.param for target in targets for m in target.members if m.reads is None}
+        """A bias of zeros for every layer that reads a target and has none.
+
+        Where the configuration of a Hugging Face model has switches for these biases they are turned
+        on, and the other layers that they give biases get zeros too, so that its class builds it.
+        """
+        params, seen = dict(model.named_parameters()), dict[str, set[int]]()
         for target in targets:
             for member in target.members:
                 if member.reads is None:
@@ -42,9 +46,16 @@ class BiasCompensation(Solver):
                 features = inputs(member.layout, shape, member.reads)
                 if features is not None:
                     _claim(seen.setdefault(member.param, set()), features, target, member.param)
-                    added = _give_bias(model.get_submodule(member.param.rpartition(".")[0]))
-                    anew |= added and member.param in written  # its bias goes with what it writes
-        return anew
+        needed = [name for name in map(_bias, seen) if name not in params]
+        switched = biased(model, needed) if needed else None
+        if switched is not None:
+            switches, needed = switched[0], list(switched[1])
+            for switch in switches:
+                setattr(model.config, switch, True)
+        for name in needed:
+            _give_bias(model.get_submodule(name.rpartition(".")[0]))
+        written = {_bias(m.param) for t in targets for m in t.members if m.reads is None}
+        return bool(written & set(needed))  # a new bias goes with what its layer writes
 
     def solve(self, target: Target, proposal: Tensor, groups: Groups, view: View) -> Tensor:
         """The proposal; biases of the target's readers are written."""
@@ -75,12 +86,9 @@ def _claim(taken: set[int], features: Tensor, target: Target, param: str) -> Non
     taken |= mine
 
 
-def _give_bias(layer: nn.Module) -> bool:
-    """Add a bias of zeros to a linear layer or convolution that has none."""
-    if getattr(layer, "bias", None) is not None:
-        return False
+def _give_bias(layer: nn.Module) -> None:
+    """Add a bias of zeros to a linear layer or convolution."""
     weight = layer.weight
     assert isinstance(weight, Tensor)
     zeros = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device)
     layer.bias = nn.Parameter(zeros, requires_grad=weight.requires_grad)
-    return True
