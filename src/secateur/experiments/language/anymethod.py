@@ -11,7 +11,7 @@ from torch import Tensor
 from ...api import Result, prune
 from ...core.recipe import Recipe
 from ...data.questions import Question
-from ...structural import shrink
+from ...shrinking import shrink
 from .pruned import Pruned, checked
 from .turns import calibration, calibration_loss
 
