@@ -10,8 +10,10 @@ from torch.nn import functional as F
 import secateur as sc
 from secateur.core.errors import PlanError
 from secateur.data import load
+from secateur.engine.collect import collect
 from secateur.models import build_seeded, load_weights
 from secateur.models.vit import ViT
+from secateur.structure import Layers
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +138,22 @@ def loss_without(names, dense, data):
         getattr(other, stage)[int(place)] = torch.nn.Identity()
     with torch.no_grad():
         return float(F.cross_entropy(other(data[0]), data[1]))
+
+
+def test_the_influence_of_a_block_of_feature_maps_is_by_channels_of_a_place():
+    torch.manual_seed(0)
+    net, x = build_seeded("resnet8", 0, num_classes=3, in_channels=1, image_size=8), batch()[0]
+    seen = {}
+    for name in ("layer1.0",):
+        block = net.get_submodule(name)
+        block.register_forward_hook(lambda m, args, out: seen.update(x=args[0], y=out))
+    stats = collect(net, ["block_influence"], Layers().targets(net, x[:2]), [(x, None)])
+    place = [seen[side].movedim(1, -1).flatten(0, 2).double() for side in "xy"]
+    rows = (place[0] * place[1]).sum(1) / (place[0].norm(dim=1) * place[1].norm(dim=1)).clamp(1e-8)
+    assert float(stats["block_influence"]["layer1.0"]) == pytest.approx(
+        1 - float(rows.mean()), rel=1e-6
+    )
+    result = sc.prune(
+        net, "layer-dropping", by="influence", density=1.0, data=[(x, None)], example=x
+    )
+    assert result.sparsity == 0

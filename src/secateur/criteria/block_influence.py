@@ -15,6 +15,8 @@ from ..core.types import Target
 class BlockInfluence(Criterion):
     r"""s_l = 1 − (1/n) Σ_r cos(x_r, y_r), x and y what enters and leaves layer l for each token r.
 
+    Of feature maps a row is a place with its channels.
+
     Shapes: [target.shape], one layer a target, float64.
 
     Paper: Men, Xu, Zhang, Wang, Lin, Lu, Han, Chen 2024, arXiv 2403.03853. Padding never counts; the

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 
 from ...core.errors import DataError, PlanError
 from .observing import forward, valid_of
@@ -18,8 +20,8 @@ from .statistics import Job, Values, own_pass
 def block_influence(job: Job, option: float | None) -> Values:
     r"""BI_l = 1 − (1/n) Σ_r cos(x_r, y_r) of each layer l, keyed by the names of the targets.
 
-    x, y: what enters and leaves the layer, [tokens, width]; padding is left out. A row of zeros has
-    no direction and counts as a cosine of 0.
+    x, y: what enters and leaves the layer, [tokens, width] or, of feature maps, [places, channels];
+    padding is left out. A row of zeros has no direction and counts as a cosine of 0.
 
     Shapes: [target.shape] float64.
     """
@@ -32,8 +34,8 @@ def block_influence(job: Job, option: float | None) -> Values:
     with ExitStack() as stack:
         current: list[Any] = [None]
         for target in layers:
-            hook = _hook(sums[target.name], current)
             module = job.model.get_submodule(target.layer)
+            hook = _hook(sums[target.name], current, _features(module))
             stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
         for current[0] in job.batches:
             forward(job.model, current[0])
@@ -49,11 +51,20 @@ def block_influence(job: Job, option: float | None) -> Values:
     }  # fmt: skip
 
 
-def _hook(sums: list[Any], current: list[Any]) -> Any:
+def _features(block: nn.Module) -> int:
+    """The dimension of features: 1 where the block begins with a layer of feature maps, else the last."""
+    leaves = (m for m in block.modules() if next(m.parameters(recurse=False), None) is not None)
+    maps = isinstance(next(leaves, None), _ConvNd | _NormBase | nn.GroupNorm)
+    return 1 if maps else -1
+
+
+def _hook(sums: list[Any], current: list[Any], features: int) -> Any:
     def look(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         before = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values())))
         after = output[0] if isinstance(output, tuple) else output
-        cosines = F.cosine_similarity(before.double(), after.double(), dim=-1)  # [batch, tokens]
+        cosines = F.cosine_similarity(
+            before.double(), after.double(), dim=features
+        )  # [batch, tokens]
         valid = valid_of(current[0])
         if valid is not None and valid.shape == cosines.shape:
             cosines = cosines[valid.to(cosines.device)]
