@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("transformers")
-optuna = pytest.importorskip("optuna")
+pytest.importorskip("optuna")
+import optuna
 from experiments.test_language_study import study
 
 from secateur.experiments.language.results import load_language

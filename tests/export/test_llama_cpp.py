@@ -23,6 +23,8 @@ from cut import (
 from gguf_models import TEXT, build, byte_level
 from test_equal_widths import uneven as unequal
 
+import secateur as sc
+from secateur.core.errors import PlanError
 from secateur.export.gguf import save_gguf
 from secateur.export.gguf.cutting import SPLITS
 
@@ -186,3 +188,27 @@ def test_byte_level_text_is_cut_alike(tmp_path, split):
     file = save_gguf(build("qwen2"), tmp_path / "m.gguf", tokenizer=tokenizer)
     found = llama_cpp(file.path, text, 0)["prompt"]
     assert [i for i in found if i != tokenizer.bos_token_id] == tokenizer(text).input_ids
+
+
+def test_the_winner_of_a_study_with_layers_padded_to_equal_widths(tmp_path):
+    """The study's own model, pruned as a search would have it: Gemma 3 reads one width for all."""
+    from secateur.data.questions import load_questions
+    from secateur.experiments.language.small import Small, train_small
+    from secateur.text.calibration import Sampling
+
+    rows = load_questions("smartfarm-embedded").train[:40]
+    small = Small(vocabulary=300, hidden=32, layers=3, ffn=48, heads=4, groups=2, steps=4, batch=4)
+    model = train_small(tmp_path / "small", rows, small)
+    sc.prune_folder(
+        model, "smart-farm", tmp_path / "winner", sparsity=0.25, cap=0.5, floor=2, late=2.0,
+        data=[row.question for row in rows], sampling=Sampling(8, 16), compare=False,
+    )  # fmt: skip
+    winner = sc.load(tmp_path / "winner")
+    assert len({layer.mlp.down_proj.in_features for layer in winner.model.layers}) > 1
+    with pytest.raises(PlanError, match="equal"):
+        sc.export(tmp_path / "winner", tmp_path / "m.gguf")
+    file = sc.export(tmp_path / "winner", tmp_path / "m.gguf", equal_widths=True)
+    found = llama_cpp(file.path, rows[0].question, 8)
+    written, first = greedy(winner, found["prompt"], 8)
+    assert written == found["written"]
+    torch.testing.assert_close(torch.tensor(found["logits"]), first, rtol=5e-5, atol=5e-5)
