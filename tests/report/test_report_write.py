@@ -206,3 +206,19 @@ def test_lead_of_runs_that_prune_nothing_points_to_the_analyses(tmp_path):
     lead = compose(open_study(tmp_path), Words("en")).lead
     assert lead.endswith("stands in the analyses.")
     assert "가지치기" in compose(open_study(tmp_path), Words("ko")).lead
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ({"trained": True}, "a trained network was pruned"),
+        ({"weights": "a.safetensors"}, "a trained network was pruned"),
+        ({}, "initial weights"),
+    ],
+)
+def test_runs_without_training_say_what_was_pruned(tmp_path, network, said):
+    [one] = fake.study(tmp_path, (fake.Fake("dense", "Dense"),), seeds=(7,), analyses=False)
+    one["config"]["network"] = {"spec": "resnet18"} | network
+    one["config"]["training"] = None
+    fake.save(tmp_path, one)
+    assert f"none: {said}" in markdown.markdown(compose(open_study(tmp_path), Words("en")))

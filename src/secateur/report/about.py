@@ -89,7 +89,11 @@ def _evaluated(study: Study, words: Words) -> str:
 
 def _training(run: RunResult, words: Words) -> str:
     training = run.config.get("training")
-    return pairs(training) if training else words("about.training.none")
+    if training:
+        return pairs(training)
+    network = run.config.get("network") or {}
+    trained = network.get("weights") is not None or network.get("trained")
+    return words("about.training.none" if trained else "about.training.never")
 
 
 def _machine(machine: Mapping[str, Any], words: Words) -> str:

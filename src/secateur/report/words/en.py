@@ -74,6 +74,7 @@ ENGLISH: dict[str, str] = {
     "about.images": "{n} {metric} images",
     "about.training": "Training",
     "about.training.none": "none: a trained network was pruned",
+    "about.training.never": "none: initial weights",
     "about.seeds": "Seeds",
     "about.machine": "Machine",
     "about.threads": "threads: {n}",

@@ -72,6 +72,7 @@ KOREAN: dict[str, str] = {
     "about.images": "{metric} 이미지 {n}장",
     "about.training": "학습",
     "about.training.none": "없음: 학습된 네트워크를 가지치기함",
+    "about.training.never": "없음: 초기 가중치",
     "about.seeds": "시드",
     "about.machine": "장비",
     "about.threads": "스레드 {n}개",
