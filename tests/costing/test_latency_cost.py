@@ -121,6 +121,6 @@ def test_the_networks_own_time_is_that_of_the_fastest_pass() -> None:
 def test_measured_for_real_the_parts_are_scaled_to_the_whole() -> None:
     model, x = net(), torch.zeros(4, 16)
     found = sc.trace(model, x)
-    cost = latency_cost(model, x, found, timer=clock)
+    cost = latency_cost(model, x, found.trace, timer=clock)
     assert math.isclose(cost({}), cost.dense)
     assert all(ms > 0 for ms in cost.layers({found[0].var: range(5)}).values())

@@ -15,6 +15,7 @@ from ..measure.latency import Timer, timer_for
 from ..measure.table import LatencyTable
 from ..structure.graph.op import base_name
 from ..structure.graph.terms import Var
+from ..structure.graph.trace import Trace
 from ..structure.listing import Structures
 from .calls import Counts, calls_of
 
@@ -32,7 +33,7 @@ class LatencyCost:
     much: every width is measured, unless `step` says otherwise.
 
     Args:
-        found: the structures of the network.
+        found: the structures of the network, or the trace behind them.
         table: of the operators' times.
         dense: milliseconds of one pass of the whole network.
         step: measure at multiples of this many units only (of an eighth of a wide axis), and between
@@ -41,15 +42,16 @@ class LatencyCost:
     """
 
     def __init__(
-        self, found: Structures, table: LatencyTable, dense: float, *, step: int = 1
+        self, found: Structures | Trace, table: LatencyTable, dense: float, *, step: int = 1
     ) -> None:
-        if found.trace.untraced:
+        traced = found.trace if isinstance(found, Structures) else found
+        if traced.untraced:
             raise PlanError(
                 "a latency per layer needs a network that torch.export follows as a whole; "
-                f"{next(iter(found.trace.untraced.values()))}"
+                f"{next(iter(traced.untraced.values()))}"
             )
         self.table, self.dense, self.step = table, dense, step
-        self.calls = calls_of(found.trace.inference)
+        self.calls = calls_of(traced.inference)
         self._known: dict[tuple[int, tuple[int, ...]], float] = {}
         self.scale = dense / sum(self._at(number, {}) for number in range(len(self.calls)))
 
@@ -106,7 +108,7 @@ class LatencyCost:
 def latency_cost(
     model: nn.Module,
     example: Any,
-    found: Structures,
+    found: Structures | Trace,
     *,
     table: LatencyTable | None = None,
     timer: Timer | None = None,
