@@ -123,14 +123,16 @@ def _random_like(
 ) -> Tensor:
     if not tensor.is_floating_point():
         return tensor
-    data = tensor.detach().double() if double else tensor.detach().clone()
-    noise = torch.rand(data.shape, generator=generator).to(data).sub_(0.5)
+    data, dtype = tensor.detach(), torch.float64 if double else tensor.dtype
+    noise = torch.rand(data.shape, generator=generator).to(data.device, dtype).sub_(0.5)
     if variance:
-        data = 1.0 + noise
+        data = noise.add_(1.0)
     elif isinstance(tensor, nn.Parameter) and data.dim() > 1:
-        data = noise * math.sqrt(12.0 / max(data[0].numel(), 1))  # variance 1 / fan-in
+        data = noise.mul_(math.sqrt(12.0 / max(data[0].numel(), 1)))  # variance 1 / fan-in
     elif mean or isinstance(tensor, nn.Parameter):
-        data = data + noise
+        data = noise.add_(data)
+    else:
+        data = data.to(dtype, copy=True)
     return nn.Parameter(data, False) if isinstance(tensor, nn.Parameter) else data
 
 
@@ -140,19 +142,25 @@ def masked(found: Inference, kept: Kept, tensors: Mapping[str, Tensor]) -> dict[
     directions = norm_directions(found)
     out = {}
     for name, tensor in tensors.items():
-        out[name] = tensor
+        cuts = {}
         if isinstance(tensor, nn.Parameter) or name in means:
-            for dim, term in enumerate(found.terms[name]):
-                if (name, dim) not in directions and kept_size(term, kept) != size(term):
-                    out[name] = _zeroed(out[name].detach(), dim, kept_positions(term, kept))
+            cuts = {
+                dim: kept_positions(term, kept)
+                for dim, term in enumerate(found.terms[name])
+                if (name, dim) not in directions and kept_size(term, kept) != size(term)
+            }
+        out[name] = _zeroed(tensor, cuts) if cuts else tensor
     return out
 
 
-def _zeroed(data: Tensor, dim: int, positions: NDArray[np.int64]) -> Tensor:
-    """All but the given positions of a dimension multiplied by zero."""
-    stay = torch.zeros(data.shape[dim], dtype=data.dtype)
-    stay[torch.from_numpy(positions)] = 1
-    return data * stay.to(data.device).view([-1 if d == dim else 1 for d in range(data.dim())])
+def _zeroed(tensor: Tensor, cuts: Mapping[int, NDArray[np.int64]]) -> Tensor:
+    """A copy that is zero outside the given positions of each dimension."""
+    data = tensor.detach().clone()
+    for dim, positions in cuts.items():
+        gone = torch.ones(data.shape[dim], dtype=torch.bool)
+        gone[torch.from_numpy(positions)] = False
+        data.index_fill_(dim, gone.nonzero()[:, 0].to(data.device), 0)
+    return data
 
 
 def norm_directions(found: Inference) -> set[tuple[str, int]]:
