@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("selection", "masks", "tracing", "blockwise")
+NAMES = ("selection", "masks", "tracing", "structured_latency", "blockwise")
 
 
 def main() -> None:

@@ -1,0 +1,156 @@
+"""Half of the MACs gone: how much faster is it? ResNet-18 and ViT-Tiny at batch 16 on the CPU.
+
+    python -m benchmarks structured_latency
+
+Every structure that is on by default loses the same share, the smallest at which half of the MACs are
+gone; the widths are then any number, or multiples of the sweet spots that are measured first (a few
+structures get a multiple back where the budget leaves room). Which units go does not matter to the
+time: the weights are random. Networks run in turn. With one thread the seconds are those of the
+processor, which others on the machine do not lengthen; with two those of the clock, which they do.
+The goal is a speed-up of at least 0.85 of the MAC ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+import secateur as sc
+from secateur.costing import LatencyCost, latency_cost, sweet_spots
+from secateur.measure.latency import clock, compare_latency, processor_clock
+from secateur.models import build_seeded
+from secateur.structure.listing import Structures
+
+GOAL, SHARE, BATCH = 0.85, 0.5, 16
+
+
+def networks() -> Iterator[tuple[str, nn.Module, Tensor]]:
+    """The two of the goal, with an input."""
+    rng = torch.Generator().manual_seed(0)
+    resnet = build_seeded("resnet18", 0, num_classes=10, in_channels=3, image_size=32)
+    yield (
+        "ResNet-18 (CIFAR form, 32x32)",
+        resnet.eval(),
+        torch.randn(BATCH, 3, 32, 32, generator=rng),
+    )
+    config = transformers.ViTConfig(hidden_size=192, num_attention_heads=3, intermediate_size=768)
+    vit = transformers.ViTForImageClassification(config)
+    yield "ViT-Tiny (224x224, patch 16)", vit.eval(), torch.randn(BATCH, 3, 224, 224, generator=rng)
+
+
+def widths(found: Structures, multiples: Mapping[str, int], share: float = SHARE) -> dict[str, int]:
+    """Structure -> units that stay, at most `share` of the MACs, every structure cut alike."""
+    axes = {axis.name: axis for axis in found if axis.default}
+
+    def macs(kept: Mapping[str, int]) -> int:
+        return found.trace.macs({axes[name].var: range(n) for name, n in kept.items()})  # type: ignore[misc]
+
+    def at(density: float) -> dict[str, int]:
+        return {
+            name: min(axis.units, max(1, round(density * axis.units / m)) * m)
+            for name, axis in axes.items()
+            if (m := multiples.get(name, 1))
+        }
+
+    limit = share * macs({})
+    best = max((d / 1000 for d in range(1, 1001) if macs(at(d / 1000)) <= limit), default=0.0)
+    kept = at(best)
+    for name in reversed(axes):  # room that rounding left
+        more = kept | {name: min(axes[name].units, kept[name] + multiples.get(name, 1))}
+        if macs(more) <= limit:
+            kept = more
+    return kept
+
+
+def shrunk(model: nn.Module, x: Tensor, kept: Mapping[str, int]) -> nn.Module:
+    """The smaller network, proved on two samples."""
+    return sc.shrink(model, x[:2], keep={name: range(n) for name, n in kept.items()}).model
+
+
+def timed(
+    pair: tuple[nn.Module, nn.Module],
+    x: Tensor,
+    ratio: float,
+    what: str,
+    options: argparse.Namespace,
+) -> list[str]:
+    """A line for each number of threads and runtime."""
+    lines = []
+    for runtime in options.runtimes:
+        for threads in options.threads:
+            (row,) = compare_latency(
+                *pair, x, threads=[threads], runtimes=[runtime], pairs=options.pairs, warmup=2,
+                at_least=0.0 if runtime == "eager" else 5e-3,
+                timer=processor_clock if threads == 1 else clock,
+            )  # fmt: skip
+            share = row.speedup.ratio / ratio
+            lines.append(
+                f"  {what}, {runtime}, {threads} thread{'s' * (threads > 1)}: "
+                f"{1e3 * row.a:.1f} -> {1e3 * row.b:.1f} ms, {row.speedup}; MACs {ratio:.2f}x fewer; "
+                f"{share:.2f} of the MAC ratio [{row.speedup.low / ratio:.2f}, "
+                f"{row.speedup.high / ratio:.2f}] ({'met' if share >= GOAL else 'missed'})"
+            )
+    return lines
+
+
+def lost(cost: LatencyCost, found: Structures, kept: Mapping[str, int]) -> str:
+    """Where time goes, operator by operator, dense and smaller: one thread, measured alone."""
+    axes = {axis.name: axis.var for axis in found}
+    before, after = cost.operators(), cost.operators({axes[n]: range(k) for n, k in kept.items()})
+    largest = sorted(before, key=lambda name: -before[name])[:6]
+    parts = [
+        f"{name} {before[name]:.1f} -> {after[name]:.1f} ms ({before[name] / after[name]:.2f}x)"
+        for name in largest
+    ]
+    return "  by operator: " + ", ".join(parts)
+
+
+def report(name: str, model: nn.Module, x: Tensor, options: argparse.Namespace) -> Iterator[str]:
+    """Everything about one network."""
+    found = sc.trace(model, x)
+    torch.set_num_threads(1)
+    cost = latency_cost(model, x, found, timer=processor_clock)
+    spots = sweet_spots(found, cost)
+    yield f"{name}: {found.trace.macs() / 1e9:.2f} GMACs a batch of {BATCH}, {cost.dense:.1f} ms"
+    yield f"  sweet spots: multiples of {spots.common}"
+    wide = [axis.name for axis in found if axis.default and axis.units >= 2 * spots.common]
+    plans: dict[str, dict[str, int]] = {
+        "any width": {},
+        f"multiples of {spots.common}": dict.fromkeys(wide, spots.common),
+    }
+    for what, multiples in plans.items():
+        kept = widths(found, multiples)
+        vars_ = {axis.name: axis.var for axis in found}
+        left = found.trace.macs({vars_[n]: range(k) for n, k in kept.items()})  # type: ignore[misc]
+        small, ratio = shrunk(model, x, kept), found.trace.macs() / left
+        yield f"  widths: {', '.join(map(str, kept.values()))}"
+        yield from timed((model, small), x, ratio, what, options)
+        yield lost(cost, found, kept)
+        if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+            pair = sc.fold_batch_norms(model, x[:2]), sc.fold_batch_norms(small, x[:2])
+            yield from timed(pair, x, ratio, f"{what}, batch norms folded", options)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--threads", type=int, nargs="*", default=[1])
+    parser.add_argument("--only", default="", help="networks with this in their name")
+    parser.add_argument("--runtimes", nargs="*", default=["eager"])
+    options = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    print(f"load of the machine {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, goal {GOAL}")
+    for network in networks():
+        for line in report(*network, options) if options.only in network[0] else ():
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
