@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import sys
@@ -134,6 +135,35 @@ def test_the_korean_font_has_korean_letters():
         assert not fonts.covers(path, "\N{MATHEMATICAL SCRIPT CAPITAL P}\U0001f600"[-1])
     assert found.faces().count("@font-face") == len(found.files)
     assert found.faces().count("file:///") == len(found.files)
+
+
+def test_the_korean_page_brings_its_own_letters(tiny_root, tmp_path):
+    """Whoever opens it needs no Korean font; an English page brings none."""
+    if not has_korean():
+        pytest.skip("no font with Korean letters is installed")
+    files = [
+        report.write(tiny_root, tmp_path, lang=lang, formats=("html",)) for lang in ("ko", "en")
+    ]
+    page, english = (paths["html"].read_text() for paths in files)
+    assert "@font-face" not in english
+    held = re.findall(r"data:font/woff;base64,([^)]*)\)", page)
+    assert len(held) == len(fonts.korean().files)
+    letters = {c for c in page if "가" <= c <= "힣"}
+    assert len(letters) > 50
+    for i, text in enumerate(held):
+        (tmp_path / f"{i}.woff").write_bytes(base64.b64decode(text))
+        assert all(fonts.covers(tmp_path / f"{i}.woff", letter) for letter in letters)
+        assert not fonts.covers(tmp_path / f"{i}.woff", "뷁")  # only those of the page
+    again = report.write(tiny_root, tmp_path, lang="ko", formats=("html",))["html"].read_text()
+    assert again == page
+
+
+def test_a_korean_page_without_a_font_here_rests_on_the_readers(tiny_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(fonts, "_bundled", lambda: None)
+    monkeypatch.setattr(fonts, "_folders", list)
+    page = report.write(tiny_root, tmp_path, lang="ko", formats=("html",))["html"].read_text()
+    assert "@font-face" not in page
+    assert "Malgun Gothic" in page
 
 
 def test_without_a_korean_font_the_way_out_is_named(monkeypatch):

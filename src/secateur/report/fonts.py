@@ -1,8 +1,10 @@
-"""Find a font with Korean letters for PDF, where a missing one would print empty boxes."""
+"""A font with Korean letters, where a missing one would show empty boxes: in PDF and in the page."""
 
 from __future__ import annotations
 
+import base64
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,9 @@ from ..core.errors import PlanError
 LETTER = "한"
 FAMILY = "Secateur Korean"
 BUNDLED = {400: "NanumGothic.ttf", 700: "NanumGothicBold.ttf"}
+HANGUL = ((0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7A3))
+"""Letters on their own, those of the compatibility block, and syllables."""
+RANGE = ", ".join(f"U+{low:X}-{high:X}" for low, high in HANGUL)
 LIKELY = ("nanum", "noto", "cjk", "malgun", "gothic", "pretendard", "batang", "gulim", "un", "kr")
 
 
@@ -32,10 +37,50 @@ class Font:
         )
         return "\n".join(rules)
 
+    def embedded(self, text: str) -> str:
+        """`@font-face` rules that hold the Korean letters of `text` themselves."""
+        letters = sorted({ord(c) for c in text if _is_hangul(c)})
+        rules = (
+            f'@font-face {{ font-family: "{FAMILY}"; font-weight: {weight}; unicode-range: {RANGE}; '
+            f"src: url(data:font/woff;base64,{_subset(path, letters)}) format('woff'); }}"
+            for weight, path in self.files.items()
+        )
+        return "\n".join(rules) if letters else ""
+
 
 def korean() -> Font:
     """The font of the package koreanize-matplotlib or, without it, one of the system's."""
+    found = find()
+    if found is None:
+        raise PlanError(
+            "a PDF in Korean needs a font with Korean letters and none was found; install one, e.g. "
+            "pip install 'secateur[report]' (brings NanumGothic) or the system package fonts-nanum"
+        )
+    return found
+
+
+def find() -> Font | None:
+    """The same, or None where there is none."""
     return _bundled() or _installed()
+
+
+def _is_hangul(letter: str) -> bool:
+    return any(low <= ord(letter) <= high for low, high in HANGUL)
+
+
+def _subset(path: Path, letters: list[int]) -> str:
+    """A WOFF file with the glyphs of these letters, in base64; the same bytes each time."""
+    from fontTools import subset
+
+    options = subset.Options(flavor="woff", layout_features=[], notdef_outline=True, hinting=False)
+    with subset.load_font(str(path), options) as font:
+        font.recalcTimestamp = False
+        chosen = subset.Subsetter(options)
+        chosen.populate(unicodes=letters)
+        chosen.subset(font)
+        out = io.BytesIO()
+        subset.save_font(font, out, options)
+    return base64.b64encode(out.getvalue()).decode()
 
 
 def _bundled() -> Font | None:
@@ -48,14 +93,11 @@ def _bundled() -> Font | None:
     return Font(files) if files else None
 
 
-def _installed() -> Font:
+def _installed() -> Font | None:
     for path in _files():
         if any(word in path.name.lower() for word in LIKELY) and covers(path):
             return Font({400: path})
-    raise PlanError(
-        "a PDF in Korean needs a font with Korean letters and none was found; install one, e.g. "
-        "pip install 'secateur[report]' (brings NanumGothic) or the system package fonts-nanum"
-    )
+    return None
 
 
 def covers(path: Path, letter: str = LETTER) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import PlanError
-from . import style
+from . import fonts, style
 from .blocks import Document, Facts, Figure, Table
 from .svg.canvas import Canvas
 
@@ -30,6 +30,13 @@ def page(document: Document, *, paper: bool = False, faces: str = "") -> str:
     return template.render(
         document=document, paper=paper, faces=faces, mark=MARK, style=style, swatch=swatch
     )
+
+
+def web(document: Document) -> str:
+    """The page for a browser; in Korean with its letters in it, where a font is found here."""
+    font = fonts.find() if document.lang == "ko" else None
+    plain = page(document)
+    return plain if font is None else page(document, faces=font.embedded(plain))
 
 
 @cache

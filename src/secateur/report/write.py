@@ -11,14 +11,14 @@ from ..experiments.language.results import is_language_study
 from . import language
 from .blocks import Document
 from .document import compose
-from .html import MARK, page
+from .html import MARK, web
 from .markdown import markdown
 from .pdf import pdf
 from .study import open_study
 from .words import Words
 
 FORMATS: dict[str, Callable[[Document], bytes]] = {
-    "html": lambda document: page(document).encode(),
+    "html": lambda document: web(document).encode(),
     "pdf": pdf,
     "md": lambda document: markdown(document).encode(),
 }

@@ -21,7 +21,9 @@ def pareto_figure(rows: Rows, words: Words) -> Figure | None:
         return None
     phases = {phase.phase: phase.title for phase in rows.study.phases}
     used = dict.fromkeys(row.entry.phase for row in rows.pruned)
-    legend = tuple((p - 1, words("lm.phase", phase=p, title=phases.get(p, ""))) for p in used)
+    legend = tuple(
+        (p - 1, words("lm.phase", phase=p, title=phases.get(p, "")).rstrip(": ")) for p in used
+    )
     return both(
         lambda width: _draw(rows, words, width),
         "pareto",
