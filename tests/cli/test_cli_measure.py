@@ -54,6 +54,16 @@ def test_an_artifact_against_its_stock_network(
     assert alone == {"counts": found["network"]["counts"]}  # those of the first batch size
 
 
+def test_seconds_of_the_processor(
+    artifact: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter(range(10**6))
+    monkeypatch.setattr("time.process_time", lambda: float(next(seconds)))
+    words = [str(artifact), "resnet8", "--batch", "2", "--threads", "1", "--processor-time", *FEW]
+    (row,) = printed(words, capsys)["latency"]
+    assert row["reference_seconds"] == row["network_seconds"] == 1.0
+
+
 def test_batch_norms_are_folded_on_both_sides(
     artifact: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +113,7 @@ def test_another_runtime(capsys: pytest.CaptureFixture[str]) -> None:
         (["resnet8", "resnet8", "--runtime", "onnxruntim"], "did you mean 'onnxruntime'"),
         (["resnet8", "resnet8", "--threads", "0"], "--threads takes numbers from 1 on"),
         (["resnet8", "--batch", "1;16"], "--batch takes numbers from 1 on, e.g. 1,16; not '1;16'"),
+        (["resnet8", "resnet8", "--processor-time"], "give --threads 1 with them"),
         (["EMPTY"], "holds neither pruning.json (secateur) nor config.json (transformers)"),
         (["resnet9"], "resnet8"),
         (["resnet8", "resnet8", "--input", "2x3x8x8", *FEW], "does not run on the example"),

@@ -10,6 +10,7 @@ import typer
 
 from ..core.errors import PlanError, unknown
 from ..folding import fold_batch_norms
+from ..measure.latency import processor_clock
 from ..measure.report import Comparison, Measured
 from ..measure.runtimes import RUNTIMES
 from ..structural import measure as find
@@ -52,6 +53,13 @@ def measure(
     fold: Annotated[
         bool, typer.Option("--fold", help="fold batch norms into the layers before them, on both")
     ] = False,
+    processor_time: Annotated[
+        bool,
+        typer.Option(
+            "--processor-time",
+            help="seconds of the processor: steadier on a busy machine; 1 thread",
+        ),
+    ] = False,
     plain: Annotated[bool, typer.Option("--json", help="print the measurement as JSON")] = False,
 ) -> None:
     """Count parameters, MACs, bytes and memory; against another network time both in turn too.
@@ -60,6 +68,9 @@ def measure(
     secateur saved, or a model of transformers with its weights.
     """
     sizes = _numbers("--batch", batch)
+    counts = _numbers("--threads", threads) if threads else []
+    if processor_time and counts != [1]:
+        raise PlanError("seconds of the processor add up over threads: give --threads 1 with them")
     taken = Inputs(data, inputs or [], sizes[0])
     model, *others = [
         network_at(where, taken, network_option or [], trust or ())
@@ -75,8 +86,9 @@ def measure(
         found = find(
             model, example, against=others[0], names=(against, network), pairs=pairs,
             batch_sizes=sizes,
-            threads=_numbers("--threads", threads) if threads else [],
+            threads=counts,
             runtimes=_runtimes(runtime),
+            timer=processor_clock if processor_time else None,
         )  # fmt: skip
     print(json.dumps(_plain(found), indent=2) if plain else _lines(found))
 
