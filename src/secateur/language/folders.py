@@ -20,7 +20,7 @@ from ..engine.blockwise.shards import Shards
 from ..engine.blockwise.skeleton import Skeleton
 from ..engine.train import Training
 from ..text.calibration import Sampling
-from .texts import fitting, local, measure, samples, split_texts, tokenizer_of
+from .texts import check_decoder, fitting, local, measure, samples, split_texts, tokenizer_of
 from .whole import Given, WholePreview, plan_whole, prune_whole
 
 
@@ -64,6 +64,7 @@ def prune_folder(
     recipe = as_recipe(what, options)
     source = local(model)
     check_free(Path(out), source)
+    check_decoder(source, recipe, data is not None)
     given = Given(str(model), data, sampling, compare, seed, training)
     if recipe.walk == "whole":
         if activations != "memory":

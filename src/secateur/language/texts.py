@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ..core.errors import DataError, StorageError
+from ..core.errors import DataError, PlanError, StorageError
 from ..core.random import generator
 from ..core.recipe import Recipe
 from ..engine.blockwise.skeleton import read_config
@@ -67,6 +67,17 @@ def local(model: str | Path) -> Path:
         raise StorageError(
             f"'{model}' is no folder, and not to be had from the hub: {reason}"
         ) from None
+
+
+def check_decoder(source: Path, recipe: Recipe, data: bool) -> None:
+    """An encoder-decoder is asked for more than a text; without data it goes block by block."""
+    asked = data or recipe.required() or recipe.walk == "whole"
+    if asked and getattr(read_config(source), "is_encoder_decoder", False):
+        raise PlanError(
+            f"'{source}' is an encoder-decoder, and texts do not say what its decoder is to say; "
+            "prune it with sc.prune on batches of input_ids, attention_mask and decoder_input_ids "
+            "(block by block as well), or by weights alone: magnitude-layerwise with walk=blocks"
+        )
 
 
 def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:

@@ -79,7 +79,7 @@ def prune_folder(
     targets = recipe.structure.targets(skeleton.model)
     if recipe.required() and not batches:
         raise DataError(f"method '{recipe.method}' rests on activations; give calibration data")
-    calls = batches if batches else [_any_call()]
+    calls = batches if batches else [_any_call(skeleton)]
     digest = request_digest(shards, recipe, seed, batches)
     output = Output(out, shards, digest, activations, room(skeleton, calls))
     job = Job(recipe, update, targets, calls, seed)
@@ -153,9 +153,11 @@ def room(skeleton: Skeleton, batches: Sequence[Batch]) -> int:
     return 2 * tokens * skeleton.width * skeleton.model.dtype.itemsize
 
 
-def _any_call() -> Batch:
+def _any_call(skeleton: Skeleton) -> Batch:
     """One token, to find out in which order blocks run where nothing is to be calibrated."""
-    return {"input_ids": torch.zeros(1, 1, dtype=torch.long)}
+    token = torch.zeros(1, 1, dtype=torch.long)
+    decoder = getattr(skeleton.model.config, "is_encoder_decoder", False)
+    return {"input_ids": token} | ({"decoder_input_ids": token} if decoder else {})
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
