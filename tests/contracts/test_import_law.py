@@ -23,7 +23,7 @@ LAW: dict[str, set[str]] = {
     **{axis: {"core"} for axis in AXES},
     **{leaf: {"core"} for leaf in LEAVES},
     "batches": {"core"},
-    "engine": {"core", "artifact", "measure"} | AXES,
+    "engine": {"core", "artifact", "costing", "measure", "shrinking"} | AXES,
     "methods": {"core", "engine"} | AXES,
     "api": {"core", "artifact", "batches", "engine", "measure", "methods"} | AXES,
     "shrinking": {"core", "artifact", "materialise", "structure"},

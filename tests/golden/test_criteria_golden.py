@@ -73,6 +73,13 @@ GOLDEN = {
     Lamp(): [[1 / 94, 4 / 93, 9 / 89, 16 / 80], [0.25 / 94.25, 0.25 / 94.5, 0, 1]],
     # the mean of |w| is 19 / 8
     Relative(): [[8 / 19, 16 / 19, 24 / 19, 32 / 19], [4 / 19, 4 / 19, 0, 64 / 19]],
+    Relative(by="max"): [[1 / 8, 2 / 8, 3 / 8, 4 / 8], [0.5 / 8, 0.5 / 8, 0, 1]],
+    Relative(by="sum"): [[1 / 19, 2 / 19, 3 / 19, 4 / 19], [0.5 / 19, 0.5 / 19, 0, 8 / 19]],
+    Relative(by="range"): [[1 / 8, 2 / 8, 3 / 8, 4 / 8], [0.5 / 8, 0.5 / 8, 0, 1]],
+    # squares sum to 94.5: the variance is 94.5 / 8 - (19 / 8)², 395 / 64
+    Relative(by="gauss"): [
+        [(8 * w - 19) / 395**0.5 for w in row] for row in ([1, 2, 3, 4], [0.5, 0.5, 0, 8])
+    ],
     # the roots of the mean squares of the inputs: 2 1 .5 3
     Wanda(): [[2, 2, 1.5, 12], [1, 0.5, 0, 24]],
     # sums of rows: 10 9, of columns: 1.5 2.5 3 12

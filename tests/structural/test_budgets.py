@@ -62,14 +62,14 @@ def test_megabytes_are_those_of_the_file() -> None:
 
 
 def test_no_layer_could_have_kept_one_unit_more() -> None:
-    """The gap is smaller than any single step, or a fifth of a percent."""
+    """The gap is smaller than any single step, or half a percent."""
     model = net()
     result = sc.prune(model, "group-norm", example=EXAMPLE, budget={"parameters": "37%"})
     told = result.record["budget"]["parameters"]
     gap = 0.37 * told["whole"] - told["left"]
     widths = {name: int(mask.sum()) for name, mask in result.units.items()}
     steps = [widths["3"] * 9 + 28 + 3, widths["0"] * 9 + 3 + 10]  # of layers "0" and "3"
-    assert gap < max(min(steps), 0.002 * told["whole"])
+    assert gap < max(min(steps), 0.005 * told["whole"])
 
 
 def test_a_residual_network_within_one_percent() -> None:

@@ -20,7 +20,7 @@ from .budget import alive
 
 log = logging.getLogger(__name__)
 
-NEAR = 2e-3
+NEAR = 5e-3
 """A gap smaller than this share of the dense network is left as it is."""
 
 STEPS = 16
@@ -115,6 +115,8 @@ class ToBudget(Allocator):
         limit = aim = self._limit(cost)
         best, nearest = None, float("inf")
         tried: list[list[int]] = []
+        held = self.inner.held(groups, alive(scores, groups), view.every)
+        self._check_possible(cost, limit, groups, held)
         for _ in range(ROUNDS):
             keep = self._within(aim, cost, scores, groups, view)
             if keep.tolist() in tried:
@@ -127,7 +129,7 @@ class ToBudget(Allocator):
                 best, nearest = keep, abs(found / limit - 1)
             if nearest <= TOLERANCE / 2:
                 break
-            aim *= limit / found
+            aim = cost(_counts(groups, keep)) * limit / found
         assert best is not None
         if nearest > TOLERANCE:
             log.warning(
@@ -146,7 +148,8 @@ class ToBudget(Allocator):
         best = self.inner.held(groups, left, view.every)
         if cost(_counts(groups, left)) <= aim:
             return left
-        self._check_possible(cost, aim, groups, best)
+        if cost(_counts(groups, best)) >= aim:
+            return best
         low, most = int(best.sum()), left
         for _ in range(STEPS):
             trial = partial(self._trial, scores, groups, view, n, most)

@@ -6,13 +6,23 @@ from collections.abc import Callable, Iterator, Mapping, Sized
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..core.axes import Cost, Counts, Structure
 from ..core.errors import PlanError, unknown
+from ..costing import latency_cost
+from ..measure.forward import device_of
+from ..measure.latency import Timer, compare_latency, processor_clock
+from ..shrinking.made import make
+from ..shrinking.shrink import without_masks
 from ..structure.graph import Trace
 from ..structure.graph.sizes import bytes_left, parameters_left
 from ..structure.graph.terms import Var
+from ..structure.listing import Structures
+
+PAIRS, MOST_PAIRS, SURE = 40, 80, 0.015
+"""Timed pairs of the dense and the smaller network: more while the ratio is not known to 1.5 %."""
 
 Price = Callable[[Mapping[Var, Sized]], float]
 """Of the units that stay of each axis; an axis not named keeps all."""
@@ -85,6 +95,55 @@ class Counted:
         return
 
 
+class Timed:
+    """Milliseconds: predicted from a table of the operators' times, and measured end to end.
+
+    A prediction looks operators up at multiples of eight units. `measured` takes the units out of a
+    copy and times it in turn with the network as it is: the ratio of their medians, times `whole`.
+
+    Args:
+        costs: of the network; a copy of it is kept as it is now.
+    """
+
+    unit = "ms"
+
+    def __init__(self, costs: Costs) -> None:
+        if costs.example is None:
+            raise PlanError("a latency is that of an example; pass example=...")
+        self.stock, self.example = without_masks(costs.model), costs.example
+        self.traced = costs.structure.trace(self.stock, costs.example) or costs.traced
+        self.axes = {axis.name: axis for axis in self.traced.axes}
+        self.timer = _steady(self.stock)
+        structures = Structures(self.traced)
+        self.table = latency_cost(self.stock, self.example, structures, timer=self.timer, step=8)
+        self.whole = self.table.dense
+        self._known: dict[tuple[int, ...], float] = {}
+
+    def __call__(self, counts: Counts) -> float:
+        """Milliseconds of the operators at the widths that are left."""
+        return self.table({self.axes[name].var: range(n) for name, n in counts.items()})
+
+    def measured(self, counts: Counts) -> float:
+        """Milliseconds of the smaller network; equal widths are measured once."""
+        key = tuple(counts[name] for name in sorted(counts))
+        if key not in self._known:
+            self._known[key] = self._measured(counts)
+        return self._known[key]
+
+    def _measured(self, counts: Counts) -> float:
+        kept = {self.axes[name]: list(range(n)) for name, n in counts.items()}
+        plan = {axis: units for axis, units in kept.items() if len(units) < axis.units}
+        small = make(self.stock, self.traced, plan, {}, self.example, False, False).module
+        (timed,) = compare_latency(self.stock, small, self.example, pairs=PAIRS, timer=self.timer)
+        return self.whole / timed.speedup.ratio
+
+
+def _steady(model: nn.Module) -> Timer | None:
+    """Processor time where one thread runs, the same as the clock but for other programs' share."""
+    alone = device_of(model).type == "cpu" and torch.get_num_threads() == 1
+    return processor_clock if alone else None
+
+
 def _macs(costs: Costs) -> Cost:
     return Counted(costs, "MACs", costs.traced.macs)  # type: ignore[arg-type]
 
@@ -102,4 +161,5 @@ PRICES: dict[str, Callable[[Costs], Cost]] = {
     "macs": _macs,
     "parameters": _parameters,
     "megabytes": _megabytes,
+    "latency": Timed,
 }

@@ -1,4 +1,4 @@
-"""Options that every method takes beside its own: what widths may be, and a budget instead of a density."""
+"""Options that any method takes beside its own: the scale of scores, widths, a budget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,22 @@ from ..allocation.amounts import amount
 from ..core.cards import shared_options
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
+from ..criteria import Relative
 from ..schedule import OneShot, Repeat
+
+
+@shared_options("normalise")
+def with_normalised(recipe: Recipe, own: Mapping[str, Any], normalise: str) -> Recipe:
+    """The same recipe with scores on another scale before layers are compared; `none` = as they are."""
+    if not (recipe.allocator.across_targets or recipe.scope.across_targets):
+        raise PlanError(
+            "normalise puts the scores of all layers on one scale, but this method lets each layer "
+            "keep its share; give across=True where it has that option"
+        )
+    old = recipe.criterion
+    inner = old.inner if isinstance(old, Relative) else old
+    new = inner if normalise == "none" else Relative(inner=inner, by=normalise)
+    return Recipe(**{**dict(recipe), "criterion": new})
 
 
 @shared_options("round_to", "floors", "caps", "protect")
