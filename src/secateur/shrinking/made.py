@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from ..structure.graph.remove import kept_units
 from ..structure.graph.replay import replay, written
 from ..structure.layers import layer_target
 from ..structure.residual import Block
+from ..structure.shared_config import share_config
 from .asked import Plan
 
 TOLERANCE = 1e-4
@@ -156,6 +157,8 @@ def _tell_config(stock: nn.Module, made: Made, fit: Fit, example: Any) -> None:
     Attributes of modules that nothing reads may still say an old size; they follow the configuration,
     and if something does read them after all, the configuration does not fit.
     """
+    if fit.why:  # no class builds it: what its modules say of themselves stays
+        fit = replace(fit, stale=())
     settings = settings_as_changes(stock.config, fit.settings) if fit.settings else []
     before = copy.deepcopy(made.module) if fit.stale else made.module
     late = _before_numbers(stock, made, fit.stale)
@@ -168,7 +171,8 @@ def _tell_config(stock: nn.Module, made: Made, fit: Fit, example: Any) -> None:
         names = ", ".join(f"{c.module}.{c.attribute}" for c in fit.stale[:3])
         made.fit = Fit(why=f"its configuration would have {names} say other sizes than they do")
         return
-    attributes = _merged(made.edits.attributes, (*late, *settings))
+    shared = share_config(stock, made.module, made.edits.attributes, settings, made.lost)
+    attributes = _merged(shared, (*late, *settings))
     made.fit = fit
     made.edits = made.edits.model_copy(update={"attributes": attributes})
 

@@ -1,23 +1,26 @@
 """Level B: the integers a module's own code holds, found from the constants of the graph.
 
-A constant of the graph that follows an axis was some attribute of the module it was traced in, or of a module
-around it. Attributes named in the source line of the operator come first, then all of that value which the
-code of the class mentions. What is set is verified afterwards against the edited graph, never trusted.
+A constant of the graph that follows an axis was an attribute of a module or of its configuration, or made of
+several. Where the capture saw which, they are solved for (`equations`). For the rest, attributes named in the
+source line of the operator come first, then all of that value which the code of the class mentions. What is
+set is verified afterwards against the edited graph, never trusted.
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from operator import attrgetter
 from typing import Any, cast
 
 from torch import fx, nn
 
+from secateur.structure.graph.equations import Owner, arguments_of, owners_of, solve
 from secateur.structure.graph.infer import Inference
-from secateur.structure.graph.op import Patch
 from secateur.structure.graph.positions import Kept, kept_size
 from secateur.structure.graph.terms import size
 
@@ -43,43 +46,73 @@ class Attributes:
 
 def infer_attributes(model: nn.Module, found: Inference, kept: Kept) -> Attributes:
     """Match every changed constant of the graph with attributes of the modules around it."""
-    out = Attributes()
+    out, solved = Attributes(), solve(found, kept)
     wanted: dict[tuple[str, str], Any] = {}
     for patch in found.patches:
         path = owners_of(patch.node)
-        for old, new in changed(patch, kept):
+        for argument, term in arguments_of(patch):
+            old, new = size(term), kept_size(term, kept)
+            if old == new:
+                continue
             out.owners.append(path[0])
+            if argument in solved.explained:
+                continue
             names = _holders(model, path, patch.node, old) if patch.kind != "scale" else []
             if not names:
                 out.unexplained.append(path[0])
             for key in names:
                 if wanted.setdefault(key, (old, new)) != (old, new):
                     out.unexplained.append(path[0])
+    out.unexplained += [owners_of(node)[0] for node in solved.wrong]
+    values = _solved(model, solved.values)
     for (module, attribute), (old, new) in wanted.items():
         held = getattr(model.get_submodule(module), attribute)
-        out.changes.append(Change(module, attribute, held, _swapped(held, old, new)))
+        values.setdefault((module, attribute), (held, _swapped(held, old, new)))
+    out.changes = [Change(*key, old, new) for key, (old, new) in values.items() if old != new]
+    return out
+
+
+def _solved(
+    model: nn.Module, values: Mapping[Owner, int]
+) -> dict[tuple[str, str], tuple[Any, Any]]:
+    """(module, attribute) -> what it holds and what it has to hold, entries of lists put together."""
+    out: dict[tuple[str, str], tuple[Any, Any]] = {}
+    for (module, attribute, index), value in values.items():
+        held = attrgetter(attribute)(model.get_submodule(module))
+        old, new = out.get((module, attribute), (held, held))
+        if index is not None:
+            value = type(held)([value if i == index else v for i, v in enumerate(new)])  # type: ignore[assignment]
+        out[module, attribute] = (old, value)
     return out
 
 
 def apply_attributes(model: nn.Module, changes: list[Change]) -> None:
     """Set the attributes."""
     for change in changes:
-        setattr(model.get_submodule(change.module), change.attribute, change.new)
+        owner, name = to_set(model, change.module, change.attribute)
+        setattr(owner, name, change.new)
 
 
-def changed(patch: Patch, kept: Kept) -> Iterator[tuple[int, int]]:
-    """(old, new) for every size of a patch that changes."""
-    for term in patch.terms:
-        old, new = size(term), kept_size(term, kept)
-        if old != new:
-            yield old, new
+def holds(model: nn.Module, change: Change) -> bool:
+    """Whether an attribute has its new value already."""
+    return bool(attrgetter(change.attribute)(model.get_submodule(change.module)) == change.new)
 
 
-def owners_of(node: fx.Node) -> list[str]:
-    """The modules a node was traced in, innermost first; the root is the empty name."""
-    stack = node.meta.get("nn_module_stack") or {}
-    names = [str(name).split("@")[0] for name, _ in stack.values()]
-    return names[::-1] or [""]
+def to_set(model: nn.Module, module: str, attribute: str) -> tuple[Any, str]:
+    """The object that holds an attribute, and its name there; `config.heads` is one of a configuration.
+
+    Modules share their network's configuration. Below the network itself a module gets one of its own:
+    what is set is true of that module alone.
+    """
+    owner: Any = model.get_submodule(module)
+    *way, name = attribute.split(".")
+    for part in way:
+        inner = getattr(owner, part)
+        if module:
+            inner = copy.copy(inner)
+            setattr(owner, part, inner)
+        owner = inner
+    return owner, name
 
 
 def _holders(model: nn.Module, path: list[str], node: fx.Node, old: int) -> list[tuple[str, str]]:

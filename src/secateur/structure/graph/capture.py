@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -25,6 +25,7 @@ from secateur.structure.graph.export import (
 from secateur.structure.graph.inline import normalise
 from secateur.structure.graph.outputs import Outputs, outputs_of
 from secateur.structure.graph.parts import Parts, cover, within
+from secateur.structure.graph.provenance import Provenance, forget, remembering
 
 SECONDS = 300.0
 """What the capture of one network may take."""
@@ -41,6 +42,7 @@ class Captured:
         dynamic: whether the batch size is free.
         outputs: which of its outputs keep their sizes.
         parts: what of the network the graph holds, where it cannot hold all of it.
+        provenance: the attributes that the integers of the graph come from.
     """
 
     module: fx.GraphModule
@@ -50,6 +52,7 @@ class Captured:
     program: ExportedProgram = field(repr=False)
     outputs: Outputs
     parts: Parts | None = None
+    provenance: Provenance = field(default_factory=Provenance, repr=False)
 
     def inputs(
         self, args: Sequence[Any], kwargs: Mapping[str, Any] | None
@@ -102,18 +105,34 @@ def capture(
     with as_traced(model), Deadline(seconds) as clock:
         _run(model, args, kwargs)
         try:
-            program, free = export(model, args, kwargs, dynamic)
+            program, free, read = _export(model, args, kwargs, dynamic)
         except EXPORT_FAILURES as error:
             parts = _in_parts(model, args, kwargs, error, clock)
             with parts.running(model):
-                program, free = export(model, (parts.inputs,), {}, dynamic)
+                program, free, read = _export(model, (parts.inputs,), {}, dynamic)
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     normalise(module)
+    provenance = read(module.graph)
+    forget(program.graph)
     tensors = {str(n.target): _read(module, n) for n in module.graph.nodes if n.op == "get_attr"}
     held = {name: t for name, t in tensors.items() if isinstance(t, Tensor)}
     chosen = outputs_of(program.call_spec.out_spec, outputs if parts is None else None)
-    return Captured(module, held, _twins(model, held), free, program, chosen, parts)
+    twins = _twins(model, held)
+    return Captured(module, held, twins, free, program, chosen, parts, provenance)
+
+
+def _export(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool
+) -> tuple[ExportedProgram, bool, Callable[[fx.Graph], Provenance]]:
+    """The program, and what tells where its integers come from; without that where it is in the way."""
+    try:
+        with remembering(model) as read:
+            program, free = export(model, args, kwargs, dynamic)
+    except EXPORT_FAILURES:
+        program, free = export(model, args, kwargs, dynamic)
+        return program, free, lambda _: Provenance()
+    return program, free, read
 
 
 def _read(module: nn.Module, node: fx.Node) -> Any:

@@ -45,18 +45,21 @@ def first_operator(
     Args:
         inputs: the example's leaves, in order.
     """
-    runs = []
-    for graph in (masked, removed):
-        recorder = _Recorder(graph)
-        with torch.no_grad():
-            recorder.run(*inputs, enable_io_processing=False)
-        runs.append(recorder.seen)
+    runs = [record(graph, inputs) for graph in (masked, removed)]
     for node in found.captured.module.graph.nodes:
         if node.op == "call_function" and all(node.name in run for run in runs):
             want = _kept_part(runs[0][node.name], found.values[node], kept)
-            if want is not None and _apart(want, runs[1][node.name], tolerance):
+            if want is not None and apart(want, runs[1][node.name], tolerance):
                 return f"operator {base_name(node)} in layer '{layer_of(node)}' ({node.name})"
     return "the outputs alone"
+
+
+def record(graph: fx.GraphModule, inputs: Sequence[Any]) -> dict[str, Tensor]:
+    """The floating-point tensor of every node, by its name, on the leaves of an example."""
+    recorder = _Recorder(graph)
+    with torch.no_grad():
+        recorder.run(*inputs, enable_io_processing=False)
+    return recorder.seen
 
 
 def _kept_part(value: Tensor, terms: Any, kept: Kept) -> Tensor | None:
@@ -70,7 +73,8 @@ def _kept_part(value: Tensor, terms: Any, kept: Kept) -> Tensor | None:
     return value
 
 
-def _apart(a: Tensor, b: Tensor, tolerance: float) -> bool:
+def apart(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Whether two tensors differ, relative to the largest of the first."""
     if a.shape != b.shape:
         return True
     scale = max(float(a.abs().max()) if a.numel() else 0.0, 1e-6)
@@ -95,7 +99,7 @@ def first_module(
     for name, want in seen[0].items():
         twin = (names or {}).get(name, name)
         got = seen[1].get(twin) if twin is not None else None
-        if got is not None and _apart(want, got, tolerance):
+        if got is not None and apart(want, got, tolerance):
             return f"'{name}' ({type(a.get_submodule(name)).__name__})"
     return "the outputs alone"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +15,15 @@ from secateur.structure.graph.edit import apply_patch, cut_tensor
 from secateur.structure.graph.export import export
 from secateur.structure.graph.graphnet import switch_training
 from secateur.structure.graph.infer import Inference
-from secateur.structure.graph.inline import REGIONS, normalise
+from secateur.structure.graph.inline import normalise
 from secateur.structure.graph.op import base_name
 from secateur.structure.graph.positions import Kept
 from secateur.structure.graph.standard import REPAIRS
+
+PLAIN = (
+    *(kind for kind in REPAIRS if kind is not nn.MultiheadAttention),
+    nn.ModuleList, nn.ModuleDict, nn.Sequential,
+)  # fmt: skip
 
 
 class GraphPart(InterpreterModule):
@@ -34,12 +39,17 @@ class GraphPart(InterpreterModule):
         return self
 
 
-def owners_to_replace(model: nn.Module, names: Sequence[str]) -> list[str]:
-    """Modules to replace: those of the project's own kind, without any inside another."""
-    standard = tuple(REPAIRS)
-    own = {n for n in names if n and not isinstance(model.get_submodule(n), standard)}
-    own |= {n for n in names if n and isinstance(model.get_submodule(n), nn.MultiheadAttention)}
+def owners_to_replace(model: nn.Module, names: Iterable[str]) -> list[str]:
+    """Modules to replace: those of the project's own kind around the named ones, none inside another."""
+    own = {replaceable(model, name) for name in names} - {""}
     return sorted(n for n in own if not any(n.startswith(f"{other}.") for other in own))
+
+
+def replaceable(model: nn.Module, name: str) -> str:
+    """The module itself, or the next around it that is no standard layer or container."""
+    while name and isinstance(model.get_submodule(name), PLAIN):
+        name = name.rpartition(".")[0]
+    return name
 
 
 def graph_modules(
@@ -53,8 +63,6 @@ def graph_modules(
     """Each named submodule as a graph with its constants patched."""
     with found.captured.running(model):
         program, _ = export(model, tuple(args), dict(kwargs), found.captured.dynamic, tuple(owners))
-    if any(getattr(n.target, "__name__", "") in REGIONS for n in _calls(program.graph)):
-        raise RuntimeError("a part of the network with autocast or no_grad regions stays whole")
     normalise(program.graph_module)
     _patch(program, found, kept)
     for name in owners:

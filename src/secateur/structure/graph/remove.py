@@ -23,12 +23,14 @@ from secateur.structure.graph.attributes import (
     Attributes,
     Change,
     apply_attributes,
+    holds,
     infer_attributes,
 )
 from secateur.structure.graph.axes import Axis
 from secateur.structure.graph.capture import EXPORT_FAILURES, as_traced
 from secateur.structure.graph.edit import rebuild, sliced
 from secateur.structure.graph.errors import ProofError, TraceError
+from secateur.structure.graph.export import said
 from secateur.structure.graph.folds import Folds, find_folds, scale_weights
 from secateur.structure.graph.graphnet import as_module
 from secateur.structure.graph.hybrid import graph_modules, owners_to_replace
@@ -37,6 +39,7 @@ from secateur.structure.graph.positions import Kept
 from secateur.structure.graph.proof import Proof, compare, difference, randomised
 from secateur.structure.graph.standard import repair, slice_tensors
 from secateur.structure.graph.trace import Trace
+from secateur.structure.graph.unlike import unlike
 from secateur.structure.graph.whole import check_whole
 
 Plan = Mapping[Axis, Sequence[int]]
@@ -216,17 +219,12 @@ def _distance(
     try:
         got = _outputs(found, made.module, values, args, kwargs)
     except EXPORT_FAILURES as error:
-        return _said(error)
+        return said(error)
     if wrong := _other_tensors(made.module, own):
         return f"tensor {wrong} is not the one the graph has"
     if [t.shape for t in got] != [t.shape for t in wanted]:
         return "its outputs have other shapes"
     return difference(got, wanted)
-
-
-def _said(error: Exception) -> str:
-    """An exception on one line."""
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:200]}"
 
 
 def _other_tensors(module: nn.Module, wanted: Mapping[str, Tensor]) -> str | None:
@@ -243,11 +241,15 @@ def _eager(
     """A copy with sliced tensors; constants of standard layers always, of other modules when `own`."""
     small = copy.deepcopy(model)
     attributes = infer_attributes(model, found, kept)
-    chosen = [c for c in attributes.changes if own or c.attribute in ("groups", "num_groups")]
+    groups = [c for c in attributes.changes if c.attribute in ("groups", "num_groups")]
     slice_tensors(small, model, found, kept)
-    apply_attributes(small, chosen)
+    apply_attributes(small, groups)
     repair(small)
-    attributes.changes = chosen
+    others = [c for c in attributes.changes if c not in groups and not holds(small, c)]
+    attributes.changes = [*groups, *others] if own else groups
+    if own:
+        apply_attributes(small, others)
+        repair(small)
     return small, attributes
 
 
@@ -265,29 +267,35 @@ def _level_c(
     model: nn.Module,
     traced: Trace,
     kept: Kept,
-    _: Any,
+    graph: fx.GraphModule,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> Iterator[_Made | str]:
-    """First the modules with an unexplained constant, beside inferred attributes; then all with constants."""
+    """The modules with an unexplained constant, then also those at which the result is not the graph."""
     found = traced.inference
-    tried: list[str] = []
-    for own in (True, False):
-        small, attributes = _eager(model, found, kept, own)
-        owners = owners_to_replace(model, attributes.unexplained if own else attributes.owners)
-        if not owners or owners == tried:
-            continue
-        tried = owners
-        try:
-            parts = graph_modules(model, found, kept, owners, args, kwargs)
-        except EXPORT_FAILURES as error:
-            yield _said(error)
-            continue
-        for name, part in parts.items():
-            small.set_submodule(name, part)
-        slice_tensors(small, model, found, kept)
-        yield _Made(small, tuple(attributes.changes), tuple(owners))
-    if not tried:
+    small, attributes = _eager(model, found, kept, own=True)
+    values = sliced(found, kept, randomised(found))
+    random = rebuild(found, values, kept)
+    owners = owners_to_replace(model, attributes.unexplained)
+    for _ in range(ROUNDS):
+        if owners:
+            try:
+                parts = graph_modules(model, found, kept, owners, args, kwargs)
+            except EXPORT_FAILURES as error:
+                return (yield said(error))
+            small, attributes = _eager(model, found, kept, own=True)
+            for name, part in parts.items():
+                small.set_submodule(name, part)
+            slice_tensors(small, model, found, kept)
+            yield _Made(small, tuple(attributes.changes), tuple(owners))
+        with found.captured.running(small):
+            where = unlike(small, random, values, args, kwargs)
+        where = where.rpartition(".")[0] if where in owners else where
+        wider = owners_to_replace(model, [*owners, *([where] if where else [])])
+        if wider == owners or not where:
+            break
+        owners = wider
+    if not owners:
         yield "no submodule holds the constants"
 
 
@@ -299,6 +307,9 @@ def _level_d(
 
 NO_FOLDS = Folds({}, ())
 NOT_WHOLE = "the graph holds parts of the network only"
+ROUNDS = 3
+"""How often modules are added to those that become graphs; each time costs a capture."""
+
 BUILDERS: dict[str, Callable[..., Iterator[_Made | str]]] = {
     "A": _level_a,
     "B": _level_b,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from secateur.structure.graph.folds import scale_weights
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.positions import Kept as Units
 from secateur.structure.graph.positions import kept_positions, kept_size
+from secateur.structure.graph.provenance import is_settings
 from secateur.structure.graph.remove import remove
 from secateur.structure.graph.standard import repair
 from secateur.structure.graph.terms import size
@@ -147,9 +149,13 @@ def _set(model: nn.Module, change: Written) -> None:
         raise StorageError(f"the network has no module '{change.module}'") from None
     *path, leaf = change.attribute.split(".")
     for part in path:
-        owner = vars(owner).get(part)
-        if not hasattr(owner, "to_dict"):
+        inner = vars(owner).get(part)
+        if isinstance(inner, nn.Module) or not is_settings(inner):
             raise StorageError(f"'{change.module}' has no configuration '{change.attribute}'")
+        if change.module:  # as `to_set`: below the network itself, one of its own
+            inner = copy.copy(inner)
+            setattr(owner, part, inner)
+        owner = inner
     held = vars(owner).get(leaf)
     if leaf.startswith("_") or not _plain(held) or as_json(held) != change.old:
         raise StorageError(
