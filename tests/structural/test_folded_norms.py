@@ -85,10 +85,45 @@ def test_one_norm_with_another_eps_is_no_stock_network() -> None:
     assert small.record["loadable"] == "secateur"
 
 
-def test_a_shifted_weight_is_left_to_the_graph() -> None:
-    small = halved(tiny("Gemma"))
-    assert small.record["level"] == "D"
+@pytest.mark.parametrize("family", ["Gemma", "Gemma2"])
+def test_a_shifted_weight_is_folded_with_its_shift(family: str, tmp_path: Path) -> None:
+    model = tiny(family)
+    small = halved(model, float64=True)
+    assert small.record["level"] in "AB"
     assert small.record["difference"] < 1e-5
+    norm = small.model.model.layers[0].input_layernorm.weight
+    before = model.model.layers[0].input_layernorm.weight[::2]  # type: ignore[union-attr,index]
+    assert torch.allclose(1 + norm, 2**0.5 * (1 + before))
+    assert small.record["loadable"] == "secateur"  # embeddings are multiplied by sqrt(hidden_size)
+    assert "differ by" in small.record["why"]
+    sc.save(small, tmp_path / "small")
+    assert torch.allclose(
+        logits(sc.load(tmp_path / "small").eval()), logits(small.model), atol=1e-6
+    )
+
+
+def test_moments_follow_the_folded_scale() -> None:
+    model = tiny("Llama")
+    norm = model.model.norm.weight  # type: ignore[union-attr]
+    optimizer = torch.optim.Adam(model.parameters())
+    model(X).logits.square().mean().backward()
+    optimizer.step()
+    before = {k: v.clone() for k, v in optimizer.state[norm].items()}  # type: ignore[index]
+    small = halved(model, optimizer=optimizer).model
+    after = optimizer.state[small.model.norm.weight]
+    assert torch.allclose(after["exp_avg"], before["exp_avg"][::2] / 2**0.5)
+    assert torch.allclose(after["exp_avg_sq"], before["exp_avg_sq"][::2] / 2)
+    assert after["step"] == before["step"]
+
+
+def test_moments_that_scale_in_an_unknown_way_begin_anew() -> None:
+    model = tiny("Llama")
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for parameter in model.parameters():
+        optimizer.state[parameter] = {"own": torch.zeros_like(parameter)}
+    small = halved(model, optimizer=optimizer).model
+    assert small.model.norm.weight not in optimizer.state
+    assert small.lm_head.weight in optimizer.state
 
 
 @pytest.mark.parametrize(("norm", "levels"), [(nn.RMSNorm, "AB"), (nn.LayerNorm, "D")])

@@ -95,6 +95,7 @@ class Edits(Plain):
         basis: what rewrote the network before anything was taken out, by name with its options.
         tensors: parameter or buffer -> dimension -> what stays of it; whole dimensions are left out.
         scales: parameter -> factor its values are multiplied by, after the cut.
+        shifts: parameter -> what is added to its values before, and taken off again after.
         attributes: changed attributes, those of standard layers left out (their tensors say them).
         layers: modules of a list that are gone, by path.
         retrace: how to do it again where tensors and attributes are not enough.
@@ -103,6 +104,7 @@ class Edits(Plain):
     basis: Mapping[str, JsonValue] | None = None
     tensors: Mapping[str, Mapping[int, Kept]] = {}
     scales: Mapping[str, float] = {}
+    shifts: Mapping[str, float] = {}
     attributes: tuple[Change, ...] = ()
     layers: tuple[str, ...] = ()
     retrace: Retrace | None = None

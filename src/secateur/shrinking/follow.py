@@ -84,16 +84,26 @@ def follow(optimizer: torch.optim.Optimizer | None, followed: Followed, small: n
         for old, pair in found:
             if pair is not None and old in state:
                 name, parameter = pair
-                optimizer.state[parameter] = _cut_state(followed, name, old, state[old])
+                if cut := _cut_state(followed, name, old, state[old]):
+                    optimizer.state[parameter] = cut
 
 
 def _cut_state(
     followed: Followed, name: str, old: nn.Parameter, state: Mapping[str, Any]
 ) -> dict[str, Any]:
     cuts = followed.made.edits.tensors.get(name, {})
+    scale = followed.made.edits.scales.get(name, 1.0)
+    moments = {k for k, v in state.items() if isinstance(v, Tensor) and v.shape == old.shape}
+    if scale != 1.0 and not moments <= set(POWERS):
+        return {}  # it is not known how they scale: they begin anew
     return {
-        key: kept_part(name, value, cuts)
-        if isinstance(value, Tensor) and value.shape == old.shape
-        else value
+        key: kept_part(name, value, cuts) * scale ** POWERS.get(key, 0) if key in moments else value
         for key, value in state.items()
     }
+
+
+POWERS = {
+    "exp_avg": -1, "momentum_buffer": -1, "grad_avg": -1, "exp_inf": -1, "exp_avg_sq": -2,
+    "max_exp_avg_sq": -2, "square_avg": -2, "sum": -2, "acc_delta": 2,
+}  # fmt: skip
+"""How the moments of torch's optimisers go with the scale s of a parameter: as s to this power."""

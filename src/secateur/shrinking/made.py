@@ -14,14 +14,17 @@ from ..core.edits import Change, Edits
 from ..core.errors import PlanError
 from ..core.types import Target
 from ..materialise import Masks
+from ..structure.built_anew import built_anew
 from ..structure.config import Fit, fit_config, settings_as_changes
 from ..structure.coupled import coupled_targets
 from ..structure.depth import Depth
 from ..structure.example import arguments, example_in_words
 from ..structure.fewer_layers import fewer_layers, new_names, skipped
 from ..structure.graph import Axis, Removal, Trace, remove
+from ..structure.graph.capture import EXPORT_FAILURES
 from ..structure.graph.culprit import first_module
 from ..structure.graph.errors import ProofError
+from ..structure.graph.export import said
 from ..structure.graph.proof import floats, gap
 from ..structure.graph.remove import kept_units
 from ..structure.graph.replay import replay, written
@@ -96,7 +99,7 @@ def _fewer_units(stock: nn.Module, traced: Trace, plan: Plan, example: Any, norm
     if removal.level in "CD":
         retrace = (removal.level, example_in_words(example), norms)
     edits = written(
-        stock, traced.inference, plan, kept_units(plan), removal.changes, retrace, removal.scales
+        stock, traced.inference, plan, kept_units(plan), removal.changes, retrace, removal.folds
     )
     kept = {axis.name: tuple(units) for axis, units in plan.items()}
     facts: dict[str, Any] = {
@@ -173,8 +176,22 @@ def _tell_config(stock: nn.Module, made: Made, fit: Fit, example: Any) -> None:
         return
     shared = share_config(stock, made.module, made.edits.attributes, settings, made.lost)
     attributes = _merged(shared, (*late, *settings))
-    made.fit = fit
     made.edits = made.edits.model_copy(update={"attributes": attributes})
+    made.fit = fit if fit.why else replace(fit, why=_otherwise(made.module, args, kwargs))
+
+
+def _otherwise(small: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """How the stock class computes something else from the same weights; empty where it does not."""
+    try:
+        distance = gap(small, built_anew(small), args, kwargs)
+    except EXPORT_FAILURES as error:
+        return f"the stock architecture does not run with it: {said(error)}"
+    if distance <= TOLERANCE:
+        return ""
+    return (
+        f"its outputs would differ by {distance:.1e}: the stock architecture computes a scale or a "
+        "table from sizes that have changed"
+    )
 
 
 def _before_numbers(stock: nn.Module, made: Made, changes: Sequence[Change]) -> list[Change]:

@@ -58,7 +58,7 @@ class Removal:
         proof: how far the smaller graph is from the masked one.
         error: how far the delivered module is from the smaller graph.
         failed: level -> why it was not taken.
-        scales: weight -> factor, of norms into which the old count was folded.
+        folds: of norms into which the old count was folded.
     """
 
     module: nn.Module
@@ -68,7 +68,7 @@ class Removal:
     proof: Proof
     error: float
     failed: Mapping[str, str]
-    scales: Mapping[str, float] = field(default_factory=dict)
+    folds: Folds = field(default_factory=lambda: NO_FOLDS)
 
 
 def kept_units(plan: Plan) -> Kept:
@@ -133,7 +133,7 @@ def remove(
                     proof,
                     error,
                     failed,
-                    used.scales,
+                    used,
                 )
             failed[level] = error if isinstance(error, str) else f"differs by {error:.1e}"
     raise ProofError(f"no level delivers the smaller network: {failed}")
@@ -179,7 +179,7 @@ class _Made:
 
 def _fold(made: _Made, folds: Folds) -> _Made:
     """With the old counts folded into the weights and eps of its norms, on tensors of its own."""
-    scale_weights(made.module, folds.scales)
+    scale_weights(made.module, folds.scales, folds.shifts)
     apply_attributes(made.module, list(folds.changes))
     return replace(made, changes=(*made.changes, *folds.changes))
 

@@ -16,7 +16,7 @@ from secateur.structure.depth import drop_layers, layers_of
 from secateur.structure.example import arguments, example_like
 from secateur.structure.graph.attributes import Change
 from secateur.structure.graph.axes import Axis
-from secateur.structure.graph.folds import scale_weights
+from secateur.structure.graph.folds import Folds, scale_weights
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.positions import Kept as Units
 from secateur.structure.graph.positions import kept_positions, kept_size
@@ -53,7 +53,7 @@ def replay(model: nn.Module, edits: Edits) -> nn.Module:
     if edits.retrace is not None:
         return _again(model, edits.retrace)
     _cut(model, edits.tensors)
-    _scale(model, edits.scales)
+    _scale(model, edits.scales, edits.shifts)
     for change in edits.attributes:
         _set(model, change)
     _drop(model, edits.layers)
@@ -70,13 +70,13 @@ def _drop(model: nn.Module, layers: Sequence[str]) -> None:
     drop_layers(model, layers)
 
 
-def _scale(model: nn.Module, scales: Mapping[str, float]) -> None:
+def _scale(model: nn.Module, scales: Mapping[str, float], shifts: Mapping[str, float]) -> None:
     """Multiply parameters by their factors."""
     for name in scales:
         group, leaf = _place(model, name)
         if not isinstance(group[leaf], nn.Parameter):
             raise StorageError(f"'{name}' is no parameter to scale")
-    scale_weights(model, scales)
+    scale_weights(model, scales, shifts)
 
 
 def _again(model: nn.Module, retrace: Retrace) -> nn.Module:
@@ -186,7 +186,7 @@ def written(
     kept: Units,
     changes: Sequence[Change],
     retrace: tuple[str, Any, bool] | None = None,
-    scales: Mapping[str, float] | None = None,
+    folds: Folds | None = None,
 ) -> Edits:
     """A removal as plain data.
 
@@ -195,7 +195,7 @@ def written(
         found, plan, kept: what was inferred, and what stays.
         changes: attributes that were set.
         retrace: level, example and preserve_norms where the network became a graph.
-        scales: weight -> factor, of norms that keep an old count.
+        folds: of norms that keep an old count.
     """
     attributes = [
         Written(module=c.module, attribute=c.attribute, old=as_json(c.old), new=as_json(c.new))
@@ -210,4 +210,10 @@ def written(
             outputs=found.captured.outputs.chosen,
         )  # fmt: skip
     tensors = tensors_kept(model, found, kept)
-    return Edits(tensors=tensors, scales=scales or {}, attributes=tuple(attributes), retrace=again)
+    return Edits(
+        tensors=tensors,
+        scales=folds.scales if folds else {},
+        shifts=folds.shifts if folds else {},
+        attributes=tuple(attributes),
+        retrace=again,
+    )
