@@ -81,7 +81,7 @@ def _solved(
         held = attrgetter(attribute)(model.get_submodule(module))
         old, new = out.get((module, attribute), (held, held))
         if index is not None:
-            value = type(held)([value if i == index else v for i, v in enumerate(new)])  # type: ignore[assignment]
+            value = type(held)([value if i == index else v for i, v in enumerate(new)])
         out[module, attribute] = (old, value)
     return out
 

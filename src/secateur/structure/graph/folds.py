@@ -30,7 +30,7 @@ FOLDED = ("mean", "rms_norm")
 CONVERSIONS = ("to", "_to_copy", "float", "double", "type_as", "contiguous", "clone", "alias")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Folds:
     """What lets ordinary norms divide by the old count.
 

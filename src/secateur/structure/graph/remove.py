@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,8 @@ from secateur.structure.graph.whole import check_whole
 Plan = Mapping[Axis, Sequence[int]]
 """Axis -> units that stay, by number."""
 
+NO_FOLDS = Folds({}, ())
+
 
 @dataclass(frozen=True)
 class Removal:
@@ -68,7 +70,7 @@ class Removal:
     proof: Proof
     error: float
     failed: Mapping[str, str]
-    folds: Folds = field(default_factory=lambda: NO_FOLDS)
+    folds: Folds = NO_FOLDS
 
 
 def kept_units(plan: Plan) -> Kept:
@@ -305,7 +307,6 @@ def _level_d(
     yield _Made(as_module(small)) if traced.inference.captured.parts is None else NOT_WHOLE
 
 
-NO_FOLDS = Folds({}, ())
 NOT_WHOLE = "the graph holds parts of the network only"
 ROUNDS = 3
 """How often modules are added to those that become graphs; each time costs a capture."""
