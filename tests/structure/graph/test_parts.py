@@ -209,6 +209,14 @@ def test_the_whole_graph_is_no_answer_for_parts() -> None:
         remove(found, model, plan, model.args, levels="AD")
 
 
+def test_outputs_cannot_be_chosen_of_parts() -> None:
+    with pytest.raises(TraceError, match="cannot be chosen of a network that is traced in parts"):
+        sc.trace(seeded(Branching), X, outputs=0)
+    assert names(sc.trace(seeded(Branching), X, outputs="*")) == names(
+        sc.trace(seeded(Branching), X)
+    )
+
+
 def test_nothing_that_can_be_traced_is_an_error_with_a_remedy() -> None:
     class Bare(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -108,6 +108,8 @@ def capture(
             program, free, read = _export(model, args, kwargs, dynamic)
         except EXPORT_FAILURES as error:
             parts = _in_parts(model, args, kwargs, error, clock)
+            if outputs not in (None, ("*",), ["*"]):
+                raise _no_choice(outputs, parts) from error
             with parts.running(model):
                 program, free, read = _export(model, (parts.inputs,), {}, dynamic)
     module = program.module(check_guards=False)
@@ -170,6 +172,13 @@ def _in_parts(
             "Remedy: let control flow in forward() depend on shapes only"
         ) from error
     return parts
+
+
+def _no_choice(outputs: Sequence[str] | None, parts: Parts) -> TraceError:
+    return TraceError(
+        f"outputs={list(outputs or ())} cannot be chosen of a network that is traced in parts, each of "
+        f"which keeps its own outputs: {parts.why['']}. Remedy: leave outputs out"
+    )
 
 
 def storage_key(tensor: Tensor) -> tuple[Any, ...]:
