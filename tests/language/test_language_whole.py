@@ -12,6 +12,7 @@ import secateur as sc
 from secateur.artifact.manifest import read_manifest
 from secateur.cli.main import call
 from secateur.core.errors import StorageError
+from secateur.engine.blockwise.shards import Shards
 from secateur.language import memory, whole
 from secateur.text.calibration import Sampling
 
@@ -138,6 +139,14 @@ def test_too_little_memory_is_said_before_anything_is_read(source, data, tmp_pat
         sc.prune_folder(source, "flap", tmp_path / "out", data=data)
     with pytest.raises(StorageError, match="available"):
         sc.plan_folder(source, "flap")
+
+
+def test_what_is_expected_follows_from_what_the_method_does(source):
+    """Float32: 5 copies, 4 more for a proof in float64, 2 more for another basis."""
+    weights = sum(p.numel() * 4 for p in load_stock(source).parameters())
+    for method, copies in (("shortgpt", 5), ("flap", 9), ("llm-pruner", 9), ("slicegpt", 11)):
+        peak = memory.expected_peak(Shards(source), sc.recipe(method))
+        assert peak == copies * weights, method
 
 
 def test_memory_of_the_group_counts_where_it_is_less(tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ from ..engine.blockwise.shards import Shards
 
 COPIES = 5
 """The most copies of the weights that pruning makes: gradients and their means, or masked and smaller."""
+BASIS = 2
+"""More of them where the network is rewritten in another basis first, which makes it larger."""
 PROOF = 16
 """Bytes a weight that proving a removal takes: masked and smaller network on random float64 weights."""
 MEMINFO, GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
@@ -19,8 +21,9 @@ MEMINFO, GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 def expected_peak(shards: Shards, recipe: Recipe) -> int:
     """Bytes beside the program, about, when the model of a folder is pruned as a whole."""
     proof = PROOF if recipe.structure.traces else 0
+    copies = COPIES + (BASIS if recipe.basis is not None else 0)
     return sum(
-        (entry.stop - entry.start) * COPIES
+        (entry.stop - entry.start) * copies
         + (entry.stop - entry.start) // entry.dtype.itemsize * proof
         for entry in shards.entries.values()
     )
