@@ -121,6 +121,9 @@ def lost(cost: LatencyCost, found: Structures, kept: Mapping[str, int]) -> str:
 
 def report(name: str, model: nn.Module, x: Tensor, options: argparse.Namespace) -> Iterator[str]:
     """Everything about one network."""
+    if options.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
     found = sc.trace(model, x)
     torch.set_num_threads(1)
     cost = latency_cost(model, x, found, timer=processor_clock)
@@ -137,6 +140,8 @@ def report(name: str, model: nn.Module, x: Tensor, options: argparse.Namespace) 
         vars_ = {axis.name: axis.var for axis in found}
         left = found.trace.macs({vars_[n]: range(k) for n, k in kept.items()})  # type: ignore[misc]
         small, ratio = shrunk(model, x, kept), found.trace.macs() / left
+        if options.channels_last:
+            small = small.to(memory_format=torch.channels_last)
         yield f"  widths: {', '.join(map(str, kept.values()))}"
         yield from timed((model, small), x, ratio, what, options)
         yield lost(cost, found, kept)
@@ -152,6 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, nargs="*", default=[1])
     parser.add_argument("--only", default="", help="networks with this in their name")
     parser.add_argument("--runtimes", nargs="*", default=["eager"])
+    parser.add_argument("--channels-last", action="store_true", help="memory format of both")
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", category=FutureWarning)
     print(f"load of the machine {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, goal {GOAL}")
