@@ -248,3 +248,20 @@ def test_what_the_stock_class_cannot_be_is_refused_with_the_nearest_plan() -> No
     with pytest.raises(PlanError, match=r"nearest.*: 24") as error:
         sc.shrink(model, example, keep=keep, loadable="stock")
     assert all(name in str(error.value) for name in neurons)
+
+
+def test_heads_that_no_configuration_can_lack_are_kept_in_the_nearest_plan() -> None:
+    """BERT has no width of a head of its own: hidden / heads. Its neurons may go all the same."""
+    model, (args, kwargs) = make("bert")
+    example = kwargs or args
+    found = [a for a in sc.trace(model, example) if a.kind in ("heads", "neurons") and a.units > 1]
+    keep = {a.name: range(a.units - 1) for a in found}
+    with pytest.raises(PlanError, match="nearest permitted plan") as error:
+        sc.shrink(model, example, keep=keep, loadable="stock")
+    heads = [a for a in found if a.kind == "heads"]
+    assert heads
+    assert all(f"{a.name}: all {a.units}" in str(error.value) for a in heads)
+    plan = {
+        name: units for name, units in keep.items() if f"{name}: {len(units)}" in str(error.value)
+    }
+    assert sc.shrink(model, example, keep=plan, loadable="stock").record["loadable"] == "stock"

@@ -4,46 +4,84 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from ..core.errors import PlanError, SecateurError
 from ..structure.graph import Axis
+from .asked import Plan
 from .made import Made, make
+
+NEAR = (0, -1, 1, -2, 2)
+"""Units more or fewer that are tried, in this order."""
 
 
 def insist_on_stock(stock: nn.Module, made: Made, example: Any, norms: bool = False) -> None:
     """Refuse a network that the stock class does not build from any configuration."""
     if not made.fit.why:
         return
-    near = nearest_plan(made)
+    near = nearest_plan(made, lambda plan: _permitted(stock, made, plan, example, norms))
     said = (
-        "no plan near it is permitted; leave out loadable='stock', or keep these structures whole"
+        f"the nearest permitted plan found keeps {_counts(made.plan, near)}"
+        if near
+        else "no plan near it is permitted; leave out loadable='stock', or keep these structures whole"
     )
-    if near and _permitted(stock, made, near, example, norms):
-        counts = ", ".join(f"{axis.name}: {len(units)}" for axis, units in near.items())
-        said = f"the nearest permitted plan keeps {counts}"
     raise PlanError(
         f"the stock {type(stock).__name__} cannot be this network: {made.fit.why}; {said}"
     )
 
 
-def nearest_plan(made: Made) -> dict[Axis, list[int]]:
-    """The same number of units in every layer: the mean, rounded, of structures alike but for a number.
+def nearest_plan(made: Made, permitted: Callable[[Plan], bool]) -> Plan:
+    """A permitted plan with the same number of units in every layer, empty where none is found.
 
-    Structures of their kind that were to stay whole count with all of their units.
+    The mean of what was to stay, of structures alike but for a number; where that is refused, each
+    such kind by itself, with a unit or two fewer or more (heads have to divide a width), or whole.
     """
+    plain = equal_counts(made)
+    if not plain or permitted(plain):
+        return plain
+    out: Plan = {}
+    for axes in _alike(made):
+        alone = (_with(made, axes, plain, off) for off in NEAR)
+        out |= next((plan for plan in alone if plan and permitted(plan)), {})
+    return out if out and permitted(out) else {}
+
+
+def _with(made: Made, axes: list[Axis], plain: Plan, off: int) -> Plan:
+    """`off` more units of these structures, all others whole; empty where there are not so many."""
+    units = axes[0].units
+    count = len(plain.get(axes[0], range(units))) + off
+    if not 1 <= count < units:
+        return {}
+    return {axis: _closest(made.plan.get(axis), units, count) for axis in axes}
+
+
+def equal_counts(made: Made) -> Plan:
+    """Every structure with the mean of what was to stay of those alike, whole ones included."""
+    out: Plan = {}
+    for axes in _alike(made):
+        kept = [len(made.plan.get(axis, range(axis.units))) for axis in axes]
+        count = max(1, round(sum(kept) / len(kept)))
+        out |= {axis: _closest(made.plan.get(axis), axis.units, count) for axis in axes}
+    return {axis: units for axis, units in out.items() if len(units) < axis.units}
+
+
+def _alike(made: Made) -> list[list[Axis]]:
+    """Structures alike but for a number in their names, where one of them loses units."""
     alike: dict[tuple[str, int], list[Axis]] = defaultdict(list)
     for axis in made.traced.axes if made.traced is not None else ():
         alike[re.sub(r"\d+", "*", axis.name), axis.units].append(axis)
-    out: dict[Axis, list[int]] = {}
-    for axes in alike.values():
-        if any(axis in made.plan for axis in axes):
-            kept = [len(made.plan.get(axis, range(axis.units))) for axis in axes]
-            count = max(1, round(sum(kept) / len(kept)))
-            out |= {axis: _closest(made.plan.get(axis), axis.units, count) for axis in axes}
-    return {axis: units for axis, units in out.items() if len(units) < axis.units}
+    return [axes for axes in alike.values() if any(axis in made.plan for axis in axes)]
+
+
+def _counts(asked: Plan, near: Plan) -> str:
+    """What a plan keeps of every structure, those that were to lose units and stay whole included."""
+    axes = dict.fromkeys([*near, *asked])
+    return ", ".join(
+        f"{axis.name}: {len(near[axis]) if axis in near else f'all {axis.units}'}" for axis in axes
+    )
 
 
 def _closest(kept: list[int] | None, units: int, count: int) -> list[int]:
