@@ -11,6 +11,7 @@ from torch import nn
 from tests.structure.graph.zoo import hf_text, hf_vision
 from tests.structure.graph.zoo.hf_text import Example
 from tests.structure.graph.zoo.own_conv import CONV
+from tests.structure.graph.zoo.own_mixed import MIXED
 from tests.structure.graph.zoo.own_other import OTHER
 from tests.structure.graph.zoo.own_pitfalls import PITFALLS
 
@@ -25,7 +26,7 @@ def _own(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> tuple[nn.Mod
 
 
 OWN: dict[str, Builder] = {
-    name: partial(_own, *entry) for name, entry in (CONV | OTHER | PITFALLS).items()
+    name: partial(_own, *entry) for name, entry in (CONV | MIXED | OTHER | PITFALLS).items()
 }
 HF: dict[str, Builder] = {
     **{name: partial(hf_text.decoder, name) for name in hf_text.DECODERS},
