@@ -70,23 +70,25 @@ def compare(
     change = _all_double if double else None
     inputs = pytree.tree_map(_double, given) if double else given
     nets = [
-        rebuild(found, values, change=change),
         rebuild(found, masked(found, kept, values), change=change),
         rebuild(found, sliced(found, kept, values), kept, preserve, change),
     ]
     with torch.no_grad(), _default_dtype(torch.float64 if double else torch.get_default_dtype()):
-        whole, zeroed, removed = (
+        zeroed, removed = (
             found.captured.outputs.floats(net(*inputs[0], **inputs[1])) for net in nets
         )
         error = difference(removed, zeroed)
         first = ""
         if locate and not error <= TOLERANCE:
             flat = pytree.tree_leaves(inputs)
-            first = first_operator(found, kept, nets[1], nets[2], flat, TOLERANCE)
+            first = first_operator(found, kept, *nets, flat, TOLERANCE)
+    with torch.no_grad():  # how far masking goes is no matter of digits: in the network's own dtype
+        net = rebuild(found, randomised(found, seed))
+        whole = found.captured.outputs.floats(net(*given[0], **given[1]))
     return Proof(
         first=first,
         error=error,
-        effect=difference(whole, zeroed),
+        effect=difference([t.to(z.dtype) for t, z in zip(whole, zeroed, strict=True)], zeroed),
         shapes=[t.shape for t in removed] == [t.shape for t in whole],
         finite=all(bool(torch.isfinite(t).all()) for t in [*removed, *zeroed]),
     )
