@@ -19,21 +19,11 @@ crops, batches of 64, SGD with one cycle up to a rate of 0.02, in bfloat16. The 
 Methods that train under a pressure first do so for the same 3 epochs, dense; that is training the others
 do not have, and their strengths are far above the papers' for hundreds of epochs; `from` says where it
 left them. Rows of 8 rounds train for 24 steps after each (2 epochs in all), so that `pruned` is not before
-any training there; those of 16 rounds recalibrate batch norms after each; their densities are fixed, and their
-MACs as near to half as that comes. `faster by`: the dense
-network's time over this one's at batch 16, one thread, interleaved pairs with the 95 % interval, on two
-cores shared with much other work. `python experiments/structured.py docs/results/structured` makes what
-is missing in `structured.json`, and this page.
-
-| method | kept | MACs | parameters | pruned | fine-tuned | faster by |
-|---|---|---|---|---|---|---|
-"""
-SHORT = """
-## After one epoch only
-
-An earlier measurement on the same network and the same 128 images, of which these rows have not been made
-anew: fine-tuned for one epoch over 2,048 of the images, without augmentation, at a constant rate of 0.01 (the
-dense network ends at {tuned:.2f} % so). `fine-tuned` does not compare with the table above; the rest does.
+any training there; those of 16 rounds recalibrate batch norms after each; their densities are fixed, and
+their MACs as near to half as that comes. `faster by`: the dense network's time over this one's at batch 16,
+one thread, interleaved pairs with the 95 % interval, on two cores shared with much other work.
+`python experiments/structured.py docs/results/structured` makes what is missing in `structured.json`, and
+this page.
 
 | method | kept | MACs | parameters | pruned | fine-tuned | faster by |
 |---|---|---|---|---|---|---|
@@ -59,7 +49,7 @@ def write(done: Rows, folder: Path) -> None:
 def page(done: Rows) -> str:
     """The tables as Markdown; of networks that have no row yet, nothing."""
     parts = []
-    for network, head in (("resnet20", HEAD), ("resnet20, one epoch", SHORT), ("vit", VIT)):
+    for network, head in (("resnet20", HEAD), ("vit", VIT)):
         rows = {
             label: r for label, r in done.items()
             if r["network"] == network and r["method"] != "dense"

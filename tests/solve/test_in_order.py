@@ -82,7 +82,7 @@ def test_lasso_chooses_by_the_inputs_it_will_have_and_the_outputs_there_were():
     weight, x = pruned[4].weight.detach(), rows(pruned, 4)
     parts = [x[:, 9 * u : 9 * u + 9] @ weight[:, u].flatten(1).T for u in range(8)]
     z = torch.stack(parts).flatten(1)  # [units, rows * out]
-    y = (rows(dense, 4) @ dense[4].weight.flatten(1).T).flatten()
+    y = (rows(dense, 4) @ dense[4].weight.detach().flatten(1).T).flatten()
     order = entries(z @ z.T / len(x), z @ y / len(x)).argsort(descending=True)
     assert set(result.units["2"].nonzero()[:, 0].tolist()) == set(order[:4].tolist())
 
