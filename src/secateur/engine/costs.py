@@ -98,8 +98,9 @@ class Counted:
 class Timed:
     """Milliseconds: predicted from a table of the operators' times, and measured end to end.
 
-    A prediction looks operators up at multiples of eight units. `measured` takes the units out of a
-    copy and times it in turn with the network as it is: the ratio of their medians, times `whole`.
+    A prediction times every operator at the very widths, each once: odd ones are dear. `measured`
+    takes the units out of a copy and times it in turn with the network as it is: the ratio of their
+    medians, times `whole`.
 
     Args:
         costs: of the network; a copy of it is kept as it is now.
@@ -115,7 +116,7 @@ class Timed:
         self.axes = {axis.name: axis for axis in self.traced.axes}
         self.timer = _steady(self.stock)
         structures = Structures(self.traced)
-        self.table = latency_cost(self.stock, self.example, structures, timer=self.timer, step=8)
+        self.table = latency_cost(self.stock, self.example, structures, timer=self.timer)
         self.whole = self.table.dense
         self._known: dict[tuple[int, ...], float] = {}
 
