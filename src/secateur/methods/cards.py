@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from ..core.cards import METHODS, Method
+from ..core.cards import METHODS, SHARED, Method
 from ..core.recipe import Recipe
 
 FAMILIES = (
@@ -66,6 +66,9 @@ def _section(method: Method) -> str:
     lines.append(f"Axes: {axes(recipe)}.\n")
     options = ", ".join(f"`{k}={v!r}`" for k, v in method.options.items())
     lines.append(f"Options: {options or 'none'}. Needs: {needs(recipe)}.\n")
+    if recipe.structure.traces:
+        shared = ", ".join(f"`{name}`" for one in SHARED for name in one.names)
+        lines.append(f"Also, where the axes allow it: {shared} (docs/budgets.md).\n")
     return "\n".join(lines)
 
 
