@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -68,7 +70,8 @@ def graph_modules(
     for name in owners:
         _measure_inside(program, name)
     _cut(program, found, kept)
-    whole = torch.export.unflatten(program)
+    with redirect_stdout(io.StringIO()):  # torch prints the operators it looks at
+        whole = torch.export.unflatten(program)
     return {name: _trainable(whole.get_submodule(name)) for name in owners}
 
 

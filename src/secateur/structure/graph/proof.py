@@ -81,7 +81,7 @@ def compare(
         first = ""
         if locate and not error <= TOLERANCE:
             flat = pytree.tree_leaves(inputs)
-            first = first_operator(found, kept, *nets, flat, TOLERANCE)
+            first = first_operator(found, kept, nets[0], nets[1], flat, TOLERANCE)
     with torch.no_grad():  # how far masking goes is no matter of digits: in the network's own dtype
         net = rebuild(found, randomised(found, seed))
         whole = found.captured.outputs.floats(net(*given[0], **given[1]))

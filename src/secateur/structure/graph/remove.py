@@ -273,23 +273,24 @@ def _level_c(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
 ) -> Iterator[_Made | str]:
-    """The modules with an unexplained constant, then also those at which the result is not the graph."""
+    """The modules with an unexplained constant, then also those at which the result is not the graph.
+
+    Last, all that have a constant, with no attribute inferred.
+    """
     found = traced.inference
     small, attributes = _eager(model, found, kept, own=True)
     values = sliced(found, kept, randomised(found))
     random = rebuild(found, values, kept)
     owners = owners_to_replace(model, attributes.unexplained)
+    tried: list[list[str]] = []
     for _ in range(ROUNDS):
         if owners:
-            try:
-                parts = graph_modules(model, found, kept, owners, args, kwargs)
-            except EXPORT_FAILURES as error:
-                return (yield said(error))
-            small, attributes = _eager(model, found, kept, own=True)
-            for name, part in parts.items():
-                small.set_submodule(name, part)
-            slice_tensors(small, model, found, kept)
-            yield _Made(small, tuple(attributes.changes), tuple(owners))
+            tried.append(owners)
+            made = _hybrid(model, found, kept, owners, True, args, kwargs)
+            yield made
+            if isinstance(made, str):
+                break
+            small = made.module
         with found.captured.running(small):
             where = unlike(small, random, values, args, kwargs)
         where = where.rpartition(".")[0] if where in owners else where
@@ -297,8 +298,32 @@ def _level_c(
         if wider == owners or not where:
             break
         owners = wider
-    if not owners:
+    every = owners_to_replace(model, attributes.owners)
+    if every and every not in tried:
+        yield _hybrid(model, found, kept, every, False, args, kwargs)
+    elif not tried:
         yield "no submodule holds the constants"
+
+
+def _hybrid(
+    model: nn.Module,
+    found: Inference,
+    kept: Kept,
+    owners: list[str],
+    own: bool,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> _Made | str:
+    """A copy whose modules `owners` are graphs; `own`: with attributes inferred for the others."""
+    try:
+        parts = graph_modules(model, found, kept, owners, args, kwargs)
+    except EXPORT_FAILURES as error:
+        return said(error)
+    small, attributes = _eager(model, found, kept, own)
+    for name, part in parts.items():
+        small.set_submodule(name, part)
+    slice_tensors(small, model, found, kept)
+    return _Made(small, tuple(attributes.changes), tuple(owners))
 
 
 def _level_d(
