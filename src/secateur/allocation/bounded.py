@@ -6,16 +6,17 @@ from typing import Any
 
 from torch import Tensor
 
-from ..core.axes import Allocator, Costs, View
+from ..core.axes import Costs, View
 from ..core.component import register
 from ..core.density import share
 from ..core.errors import PlanError
 from ..core.types import Groups, Scores, Target
+from .around import Around
 from .budget import Cap, Floor, alive, check_possible, least, total
 
 
 @register("bounded")
-class Bounded(Allocator):
+class Bounded(Around):
     """keep_g = clamp(c inner_g, least_g, left_g), with c such that the inner's total is kept.
 
     least_g comes from the floor and the cap, left_g is what group g still has. Groups within their
@@ -28,7 +29,6 @@ class Bounded(Allocator):
         cap: the largest fraction of a group that may be removed.
     """
 
-    inner: Allocator
     floor: Floor = 0.0
     cap: Cap = 1.0
 
@@ -38,32 +38,9 @@ class Bounded(Allocator):
             raise PlanError("allocator 'bounded' has no bound; give floor or cap, or drop it")
 
     @property
-    def uses_density(self) -> bool:
-        """As what it wraps."""
-        return self.inner.uses_density
-
-    @property
-    def across_targets(self) -> bool:
-        """As what it wraps."""
-        return self.inner.across_targets
-
-    @property
-    def surveys(self) -> bool:
-        """As what it wraps."""
-        return self.inner.surveys
-
-    def survey(self, scores: Scores, view: View) -> dict[str, list[float]]:
-        """What the inner one needs."""
-        return self.inner.survey(scores, view)
-
-    @property
     def scopes(self) -> frozenset[str]:
         """As what it wraps; bounds are per layer or row, so one group for all makes no sense."""
         return self.inner.scopes or frozenset({"tensor", "row"})
-
-    def required(self) -> frozenset[str]:
-        """What the inner allocator needs."""
-        return self.inner.required()
 
     def check(
         self, groups: Groups, density: float | None, targets: tuple[Target, ...], costs: Costs

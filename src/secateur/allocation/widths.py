@@ -8,11 +8,12 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor
 
-from ..core.axes import Allocator, Costs, View
+from ..core.axes import Costs, View
 from ..core.component import register
 from ..core.density import share
 from ..core.errors import PlanError
 from ..core.types import Groups, Scores, Target
+from .around import Around
 from .budget import Cap, Floor, alive, check_possible, least, total
 from .multiples import nearest, permitted
 from .patterns import as_pairs, by_name, named, span
@@ -25,7 +26,7 @@ COUNTED = frozenset({"heads", "query heads", "groups", "head width", "rope", "la
 
 
 @register("widths")
-class Widths(Allocator):
+class Widths(Around):
     """keep_g = the multiples of `round_to` nearest to clamp(c inner_g, least_g, left_g).
 
     c is such that the inner's total is kept between the bounds; then every width becomes a multiple,
@@ -43,7 +44,6 @@ class Widths(Allocator):
         protect: patterns of layers that stay as they are.
     """
 
-    inner: Allocator
     round_to: int = Field(default=1, ge=1)
     floors: Floors = ()
     caps: Caps = ()
@@ -57,16 +57,6 @@ class Widths(Allocator):
             )
 
     @property
-    def uses_density(self) -> bool:
-        """As what it wraps."""
-        return self.inner.uses_density
-
-    @property
-    def across_targets(self) -> bool:
-        """As what it wraps."""
-        return self.inner.across_targets
-
-    @property
     def scopes(self) -> frozenset[str]:
         """Widths belong to layers."""
         return frozenset({"tensor"})
@@ -75,19 +65,6 @@ class Widths(Allocator):
     def exact(self) -> bool:
         """Multiples come near a total."""
         return self.round_to == 1 and self.inner.exact
-
-    @property
-    def surveys(self) -> bool:
-        """As what it wraps."""
-        return self.inner.surveys
-
-    def survey(self, scores: Scores, view: View) -> dict[str, list[float]]:
-        """What the inner one needs."""
-        return self.inner.survey(scores, view)
-
-    def required(self) -> frozenset[str]:
-        """What the inner allocator needs."""
-        return self.inner.required()
 
     def check(
         self, groups: Groups, density: float | None, targets: tuple[Target, ...], costs: Costs

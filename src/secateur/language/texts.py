@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ from torch import nn
 from ..core.errors import DataError, PlanError, StorageError
 from ..core.random import generator
 from ..core.recipe import Recipe
-from ..engine.blockwise.skeleton import read_config
+from ..engine.blockwise.skeleton import quiet, read_config
 from ..text.calibration import Calibration, Sampling, calibrate
 from ..text.perplexity import Perplexity, perplexity
 from ..text.samples import read_texts
@@ -152,17 +151,3 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, texts: Texts) -> P
 def compare(model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts: Texts) -> Perplexity:
     """Perplexity on the texts that are left for it."""
     return perplexity(model, tokenizer, list(texts.comparison[:COMPARED]), batch_size=8)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No bar of transformers while a model is read."""
-    from transformers.utils import logging as theirs
-
-    shown = theirs.is_progress_bar_enabled()
-    theirs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            theirs.enable_progress_bar()

@@ -18,13 +18,14 @@ from ..engine.blockwise.folder import Done, Progress
 from ..engine.blockwise.memory import return_freed_tensors
 from ..engine.blockwise.preview import size
 from ..engine.blockwise.shards import Shards
+from ..engine.blockwise.skeleton import quiet
 from ..engine.plan import Plan, make_plan
 from ..engine.train import Training, preset
 from ..saving import save
 from ..structural import Shrunk, shrink
 from ..text.calibration import Calibration, Sampling
 from .memory import check_memory, expected_peak
-from .texts import Texts, compare, quiet, samples, split_texts, tokenizer_of
+from .texts import Texts, compare, samples, split_texts, tokenizer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -111,7 +111,7 @@ class Skeleton:
         from transformers.modeling_utils import LoadStateDictConfig
 
         config = LoadStateDictConfig(weight_mapping=self._mapping(), dtype=self.model.dtype)
-        with _quiet():
+        with quiet():
             info, _ = convert_and_load_state_dict_in_model(self.model, dict(tensors), config)
         if info.mismatched_keys:
             name, got, wanted = sorted(info.mismatched_keys)[0]
@@ -228,8 +228,8 @@ def _dtype(shards: Shards) -> torch.dtype:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar for every block."""
+def quiet() -> Iterator[None]:
+    """No progress bar of transformers while it reads or builds a model."""
     from transformers.utils import logging as theirs
 
     shown = theirs.is_progress_bar_enabled()

@@ -1,0 +1,35 @@
+"""What allocators around others hand through."""
+
+from __future__ import annotations
+
+from ..core.axes import Allocator, View
+from ..core.types import Scores
+
+
+class Around(Allocator):
+    """An allocator that changes the numbers of another, `inner`, and is like it in the rest."""
+
+    inner: Allocator
+
+    @property
+    def uses_density(self) -> bool:
+        """As what it wraps."""
+        return self.inner.uses_density
+
+    @property
+    def across_targets(self) -> bool:
+        """As what it wraps."""
+        return self.inner.across_targets
+
+    @property
+    def surveys(self) -> bool:
+        """As what it wraps."""
+        return self.inner.surveys
+
+    def survey(self, scores: Scores, view: View) -> dict[str, list[float]]:
+        """What the inner one needs."""
+        return self.inner.survey(scores, view)
+
+    def required(self) -> frozenset[str]:
+        """What the inner one needs."""
+        return self.inner.required()
