@@ -91,7 +91,7 @@ def normed(model: Any) -> list[Tensor]:
 def test_the_scores_are_eigenvalues_and_what_is_kept_is_optimal() -> None:
     dense = build("llama")
     flows = normed(dense)
-    result = pruned(dense, 0.5, head=True)
+    result = pruned(dense, 0.5, head=True, progressive=False)
     assert len(result.targets) == len(flows) == 5
     rng = torch.Generator().manual_seed(0)
     for target, z in zip(result.targets, flows, strict=True):
@@ -115,6 +115,52 @@ def _energies(result: sc.Result, dense: nn.Module) -> dict[str, Tensor]:
     stats = collect(whole.model, ["input_square"], whole.targets, data)
     view = ModelView(whole.model, whole.targets, None, stats)
     return {t.name: InputEnergy().score(view, t) for t in whole.targets}
+
+
+def by_hand(model: Any, ids: Tensor, kept: int) -> Tensor:
+    """Logits of the network that loses all but `kept` axes of each place, one place after the other.
+
+    The dense network's own parts, one by one: the stream is projected at a place, with the
+    eigenvectors of what reaches that place, before norm and shortcut read it.
+    """
+
+    def sliced(x: Tensor) -> Tensor:
+        rows = x.double()
+        z = (rows / (rows.square().mean(-1, keepdim=True) + eps).sqrt()).flatten(0, 1)
+        axes = torch.linalg.eigh(z.T @ z).eigenvectors[:, -kept:]
+        return (rows @ axes @ axes.T).to(x.dtype)
+
+    eps, inner = model.config.rms_norm_eps, model.model
+    x = inner.embed_tokens(ids)
+    turns = inner.rotary_emb(x, torch.arange(ids.shape[1])[None])
+    for block in inner.layers:
+        x = sliced(x)
+        y = block.self_attn(
+            block.input_layernorm(x), position_embeddings=turns, attention_mask=None
+        )
+        x = sliced(x + y[0])
+        x = x + block.mlp(block.post_attention_layernorm(x))
+    found: Tensor = model.lm_head(inner.norm(x))
+    return found
+
+
+def test_later_axes_are_those_of_the_sliced_network() -> None:
+    """Two layers, against the equations; the dense network's axes give something else."""
+    dense = build("llama").double()  # the norms alone round to float32
+    ids = torch.randint(3, 40, (6, 12), generator=torch.Generator().manual_seed(5))
+    data = [{"input_ids": part, "attention_mask": torch.ones_like(part)} for part in ids.split(2)]
+    with torch.no_grad():
+        wanted = by_hand(dense, ids, 8)
+    scale = float(wanted.abs().max())
+    for progressive, same in ((True, True), (False, False)):
+        options = {"example": tokens(2), "data": data, "progressive": progressive}
+        result = sc.prune(dense, "slicegpt", density=0.5, **options)
+        small = sc.shrink(result, tokens(2))
+        assert small.record["exact"]
+        with torch.no_grad():
+            difference = float((small.model(input_ids=ids).logits - wanted).abs().max()) / scale
+        assert difference < 1e-5 if same else difference > 1e-2
+        assert not any(m._forward_pre_hooks for m in result.model.modules())
 
 
 def test_masked_is_removed() -> None:

@@ -20,8 +20,8 @@ from secateur.engine.view import ModelView
 EXAMPLE = torch.zeros(1, 3)
 RANDOM = ("random",)
 """Criteria whose scores do not follow the weights."""
-DRAWN = (*RANDOM, "obd")
-"""Criteria that draw random numbers by the position of a weight."""
+DRAWN = (*RANDOM, "obd", "leading")
+"""Criteria that draw random numbers by the position of a weight, or go by the position alone."""
 FLAT = ("hrank",)
 """Criteria that need images: the maps of the network here are of one by one, and alike."""
 
@@ -186,7 +186,7 @@ def test_it_reads_the_statistics_it_declares_and_no_others(criterion):
 def test_permuting_the_neurons_permutes_the_scores(criterion):
     """Neurons have no order: the scores go with them."""
     if criterion.name in DRAWN:
-        pytest.skip("draws by position")
+        pytest.skip("goes by position")
     net, batches, initial = make(dtype=torch.float64)
     plain = score_all(criterion, net, batches, initial)
     order = torch.tensor([3, 0, 4, 1, 2])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import torch
 from torch import Tensor, nn
 
 from ..core.axes import Basis, Observe
 from ..core.component import register
+from ..core.density import keep_count
 from ..core.stack import repeated_blocks
-from .rotated import check, fold, sites, turn, wrap
+from .rotated import Site, check, confined, fold, sites, turn, wrap
 
 
 @register("principal-axes")
@@ -22,12 +25,21 @@ class PrincipalAxes(Basis):
     of a tied one. Without data Q is the identity, which gives the shapes alone.
 
     Paper: Ashkboos, Croci, do Nascimento, Hoefler, Hensman 2024, arXiv 2401.15024. The official code
-    slices each block before it looks at the next, so that later axes are those of the sliced
-    network; here all are the dense network's. Layer norms, which it turns into root mean square
-    norms first, are refused.
+    takes C of the signal before the norm, so that tokens of large norm weigh more, where paper and
+    this class take what the norm gives. Layer norms, which it turns into root mean square norms
+    first, are refused.
+
+    Attributes:
+        progressive: each place is looked at where the places before it have lost their last axes
+            already, as in paper and official code: a pass over the data for each place. False looks
+            at the dense network, in one pass.
     """
 
-    def rewrite(self, model: nn.Module, observe: Observe | None) -> None:
+    progressive: bool = True
+
+    def rewrite(
+        self, model: nn.Module, observe: Observe | None, density: float | None = None
+    ) -> None:
         """Fold, rotate and add shortcuts, in place."""
         blocks = repeated_blocks(model)
         check(model, blocks)
@@ -38,9 +50,26 @@ class PrincipalAxes(Basis):
         width = own[first[0]].shape[1]
         wrap(model, blocks, width)
         if observe is not None:
-            grams = observe(("input_gram",), first)["input_gram"]
-            bases = {s.norm: _axes(grams[p]) for s, p in zip(every, first, strict=True)}
+            if self.progressive and density is not None and density < 1:
+                bases = _one_by_one(model, every, observe, keep_count(density, width))
+            else:
+                grams = observe(("input_gram",), first)["input_gram"]
+                bases = {s.norm: _axes(grams[p]) for s, p in zip(every, first, strict=True)}
             turn(model, every, bases)
+
+
+def _one_by_one(
+    model: nn.Module, every: list[Site], observe: Observe, kept: int
+) -> dict[str, Tensor]:
+    """Norm -> basis, found while every place before keeps its first `kept` axes only."""
+    bases: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        for site, after in zip(every, [*every[1:], None], strict=True):
+            read = f"{site.reads[0]}.weight"
+            q = bases[site.norm] = _axes(observe(("input_gram",), (read,))["input_gram"][read])
+            if after is not None and after.shortcut is not None:
+                stack.enter_context(confined(model, (site.norm, after.shortcut), q[:, :kept]))
+    return bases
 
 
 def _axes(gram: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,6 +189,23 @@ def turn(model: nn.Module, every: list[Site], bases: Mapping[str, Tensor]) -> No
                 weight: Any = model.get_submodule(site.shortcut).weight
                 weight.copy_((q.T @ before).to(weight.dtype))
             before = q
+
+
+@contextmanager
+def confined(model: nn.Module, readers: Iterable[str], axes: Tensor) -> Iterator[None]:
+    """Let modules read of their input x only what lies in the span of `axes` [width, kept]: x A Aᵀ."""
+    project = axes @ axes.T
+
+    def narrow(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x, *rest = args
+        return (x @ project.to(x), *rest)
+
+    handles = [model.get_submodule(name).register_forward_pre_hook(narrow) for name in readers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _layers(model: nn.Module, names: tuple[str, ...]) -> Iterator[Any]:

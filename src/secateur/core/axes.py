@@ -111,8 +111,13 @@ class Basis(Component, ABC):
     registry: ClassVar[Registry] = Registry("basis")
 
     @abstractmethod
-    def rewrite(self, model: nn.Module, observe: Observe | None) -> None:
-        """Change the network in place; without `observe` its shapes alone (to plan, to load)."""
+    def rewrite(
+        self, model: nn.Module, observe: Observe | None, density: float | None = None
+    ) -> None:
+        """Change the network in place; without `observe` its shapes alone (to plan, to load).
+
+        `density`: what is to stay of the network in the end, None where that is not known yet.
+        """
 
 
 class Criterion(Component, ABC):

@@ -17,6 +17,7 @@ from .hrank import HRank
 from .input_energy import InputEnergy
 from .lamp import Lamp
 from .layer_scale import LayerScale
+from .leading import Leading
 from .loss_difference import LossDifference
 from .magnitude import Magnitude
 from .obd import Obd
@@ -52,6 +53,7 @@ __all__ = [
     "InputEnergy",
     "Lamp",
     "LayerScale",
+    "Leading",
     "LossDifference",
     "Magnitude",
     "Obd",

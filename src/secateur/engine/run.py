@@ -120,7 +120,7 @@ class Run:
         self.tell: Progress = progress or (lambda event: None)
         self.ops = build(recipe, *setting.lengths(), setting.trained)
         if recipe.basis is not None:
-            recipe.basis.rewrite(model, self._observe)
+            recipe.basis.rewrite(model, self._observe, recipe.schedule.final_density)
         self.targets: tuple[Target, ...] = recipe.structure.targets(model, setting.example)
         if recipe.solver is not None and recipe.solver.prepare(model, self.targets):
             self.targets = recipe.structure.targets(model, setting.example)  # with what was added

@@ -9,7 +9,7 @@ from ..basis import PrincipalAxes
 from ..core.axes import Allocator, Recovery
 from ..core.cards import method
 from ..core.recipe import Recipe
-from ..criteria import CoupledTaylor, Fluctuation, InputEnergy, RouterWeighted
+from ..criteria import CoupledTaylor, Fluctuation, InputEnergy, Leading, RouterWeighted
 from ..recover import Lora
 from ..schedule import OneShot
 from ..scope import Tensorwise
@@ -146,22 +146,25 @@ def reap(density: float = 0.5) -> Recipe:
     year=2024,
     arxiv="2401.15024",
 )
-def slicegpt(density: float = 0.75, head: bool = False) -> Recipe:
+def slicegpt(density: float = 0.75, head: bool = False, progressive: bool = True) -> Recipe:
     """Rotate the residual stream into its principal axes and slice off those of least variance.
 
     Before every sublayer x ← Qᵀ x with Q the eigenvectors of the mean z zᵀ of what its norm gives;
     weights absorb Q, linear shortcuts Qᵀ Q' lead from one basis to the next, and the network
-    computes the same. Then `density` of the directions stay, at every place those with the largest
-    eigenvalues (`head`: before the classifier too, which the official code leaves whole by default).
+    computes the same. Then `density` of the directions stay, at every place the first, those
+    with the largest eigenvalues (`head`: before the classifier too, which the official code leaves
+    whole by default).
     Norms go on dividing by the full width. Shortcuts cost parameters: at density 0.75 about 10 % go
-    in LLaMA-2 7B. All bases are those of the dense network; the official code slices one block
-    before it looks at the next, which the paper does not need. Networks with root mean square norms
-    before attention and FFN (Llama, Mistral, Qwen 2 and 3).
+    in LLaMA-2 7B. Each basis is that of the network whose earlier places are sliced already, as in
+    the paper: one pass over the data for each place; with `progressive=False` one pass over the dense
+    network gives all. z is what the norm gives, as in the paper; the official code takes the signal
+    before the norm. Networks with root mean square norms before attention and FFN (Llama, Mistral,
+    Qwen 2 and 3); the official code also turns the layer norms of OPT and Phi-2 into such norms.
     """
     return Recipe(
         structure=RotatedResidual(head=head),
-        basis=PrincipalAxes(),
-        criterion=InputEnergy(),
+        basis=PrincipalAxes(progressive=progressive),
+        criterion=Leading() if progressive else InputEnergy(),
         scope=Tensorwise(),
         allocator=Uniform(),
         schedule=OneShot(density=density),
