@@ -157,8 +157,17 @@ def _figures(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         *((f"{part} BLEU", f"{run[part]['bleu']['score']:.4f}") for part in ("validation", "test")),
         ("perplexity", f"{run['perplexity']['perplexity']:.3f}"),
+        *_tasks(run),
         ("seconds to answer", f"{answer['mean']:.3f} ({answer['low']:.3f}–{answer['high']:.3f})"),
     ]
+
+
+def _tasks(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """lm-eval's scores with their standard errors."""
+    for task, found in run.get("tasks", {}).items():
+        for metric, score in found["scores"].items():
+            error = "" if score["error"] is None else f" ± {score['error']:.4f}"
+            yield f"{task} {metric}", f"{score['value']:.4f}{error}"
 
 
 def _trials_left(found: LanguageResults) -> Iterator[str]:

@@ -47,6 +47,8 @@ class Asking(Plain):
         tokens: longest answer. batch: questions answered together.
         timed, repeats, timed_tokens: questions, repetitions and tokens of the timing.
         samples: answers kept side by side.
+        tasks: lm-eval tasks every run is asked too (`pip install 'secateur[eval]'`). task_folder: of
+            YAML files with tasks of one's own. task_limit: the first so many questions of each.
     """
 
     calibration: int = Field(default=128, gt=0)
@@ -58,6 +60,9 @@ class Asking(Plain):
     repeats: int = Field(default=3, gt=0)
     timed_tokens: int = Field(default=32, gt=1)
     samples: int = Field(default=6, ge=0)
+    tasks: tuple[str, ...] = ()
+    task_folder: str | None = None
+    task_limit: int | None = Field(default=None, gt=0)
 
     def scaled(self, scale: float) -> Asking:
         """Fewer questions, at least four of each."""

@@ -19,6 +19,7 @@ from ...text.match import keywords
 from ...text.memory import memory
 from ...text.perplexity import perplexity
 from ...text.response import paired_time
+from ...text.tasks import evaluate_tasks
 from .config import SCHEMA, Asking
 from .pruned import Pruned
 from .subject import Subject, spread
@@ -95,6 +96,7 @@ def carry_out(subject: Subject, recipe: Recipe | None) -> dict[str, Any]:
         "validation": scores(validation, answer(subject, model, validation)),
         "test": scores(test, answers),
         "perplexity": asdict(perplexity(model, subject.tokenizer, [row.answer for row in test])),
+        **({"tasks": _tasks(subject, model)} if study.asking.tasks else {}),
         "memory": _memory(subject, model, test),
         "response": _response(subject, model, test),
         **({"copy": copied(test)} if recipe is None else {}),
@@ -134,6 +136,20 @@ def _keywords(references: Sequence[str]) -> list[list[str]]:
         found or text.split()[:1]
         for found, text in zip(keywords(references), references, strict=True)
     ]
+
+
+def _tasks(subject: Subject, model: PreTrainedModel) -> dict[str, Any]:
+    asking = subject.study.asking
+    return evaluate_tasks(
+        model,
+        subject.tokenizer,
+        asking.tasks,
+        folder=asking.task_folder,
+        limit=asking.task_limit,
+        batch_size=asking.batch,
+        chat=subject.study.model.chat,
+        seed=subject.study.seed,
+    )
 
 
 def _memory(subject: Subject, model: PreTrainedModel, rows: Sequence[Question]) -> dict[str, Any]:

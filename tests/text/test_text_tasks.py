@@ -1,0 +1,111 @@
+"""lm-eval tasks: a task of one's own from local files, against log-likelihoods taken by hand."""
+
+import builtins
+import json
+import random
+
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+from experiments.test_language_study import ASKING, study
+
+from secateur.cli.main import call
+from secateur.core.errors import DataError, PlanError
+from secateur.experiments.language.results import load_language
+from secateur.experiments.language.runner import LanguageRunner
+from secateur.text.tasks import evaluate_tasks
+
+QUESTIONS = [
+    {"asked": asked, "choices": ["red", "blue", "a"], "label": label}
+    for asked, label in (("Sky?", 1), ("Rose?", 0), ("Sea?", 1), ("Leaf?", 2), ("Sun?", 2))
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A multiple-choice task as a YAML file, and its questions as JSON lines."""
+    path = tmp_path_factory.mktemp("tasks")
+    (path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in QUESTIONS))
+    task = {
+        "task": "colours", "dataset_path": "json", "output_type": "multiple_choice",
+        "dataset_kwargs": {
+            "data_files": {"test": str(path / "rows.jsonl")}, "cache_dir": str(path / "cache"),
+        },
+        "test_split": "test", "doc_to_text": "{{asked}}", "doc_to_choice": "{{choices}}",
+        "doc_to_target": "{{label}}", "metadata": {"version": 3.0},
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }  # fmt: skip
+    (path / "colours.yaml").write_text(json.dumps(task))
+    return path
+
+
+def likeliest(model, tokenizer, row):
+    """The choice whose letters are likeliest after the question."""
+    start = len(tokenizer(row["asked"], add_special_tokens=False).input_ids)
+    sums = []
+    for choice in row["choices"]:
+        ids = torch.tensor(
+            [tokenizer(f"{row['asked']} {choice}", add_special_tokens=False).input_ids]
+        )
+        with torch.no_grad():
+            log = model(input_ids=ids).logits.double().log_softmax(-1)[0, :-1]
+        sums.append(float(log.gather(1, ids[0, 1:, None])[start - 1 :].sum()))
+    return max(range(len(sums)), key=sums.__getitem__)
+
+
+def test_a_task_of_ones_own_offline(tiny, tokenizer, folder, monkeypatch):
+    pytest.importorskip("lm_eval", reason="needs lm-eval: pip install 'secateur[eval]'")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    right = [likeliest(tiny, tokenizer, row) == row["label"] for row in QUESTIONS]
+    assert 0 < sum(right) < len(right)  # a score that guessing all or nothing does not give
+    states = random.getstate(), torch.get_rng_state()
+    tiny.train()
+    found = evaluate_tasks(tiny, tokenizer, ["colours"], folder=folder)["colours"]
+    assert tiny.training
+    assert random.getstate() == states[0]
+    assert torch.equal(torch.get_rng_state(), states[1])
+    tiny.eval()
+    share = sum(right) / len(right)
+    score = found["scores"]["acc"]
+    assert score["value"] == pytest.approx(share)
+    assert score["error"] == pytest.approx((share * (1 - share) / (len(right) - 1)) ** 0.5)
+    assert (found["samples"], found["version"]) == (5, 3.0)
+    fewer = evaluate_tasks(tiny, tokenizer, ["colours"], folder=folder, limit=2)["colours"]
+    assert fewer["samples"] == 2
+    assert fewer["scores"]["acc"]["value"] == sum(right[:2]) / 2
+
+
+def test_runs_of_a_study_are_asked_them_too(folder, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("lm_eval", reason="needs lm-eval: pip install 'secateur[eval]'")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    asking = {**ASKING, "tasks": ["colours"], "task_folder": str(folder), "task_limit": 3}
+    phases = [{"phase": 0, "runs": [{"id": "origin", "method": "dense"}]}]
+    LanguageRunner(tmp_path, study(asking=asking, phases=phases)).run(lambda event: None)
+    found = load_language(tmp_path).original["tasks"]["colours"]
+    assert found["samples"] == 3
+    score = found["scores"]["acc"]
+    assert call(["show", str(tmp_path), "origin"]) == 0
+    wanted = f"colours acc                  {score['value']:.4f} ± {score['error']:.4f}"
+    assert wanted in capsys.readouterr().out
+
+
+def test_without_lm_eval_the_extra_is_named(tiny, tokenizer, folder, monkeypatch):
+    real = builtins.__import__
+
+    def absent(name, *rest, **more):
+        if name.partition(".")[0] == "lm_eval":
+            raise ModuleNotFoundError("No module named 'lm_eval'", name="lm_eval")
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(PlanError, match=r"pip install 'secateur\[eval\]'"):
+        evaluate_tasks(tiny, tokenizer, ["colours"], folder=folder)
+
+
+def test_what_is_no_list_of_tasks_is_refused(tiny, tokenizer, tmp_path):
+    with pytest.raises(DataError, match="at least one name"):
+        evaluate_tasks(tiny, tokenizer, "arc_easy")
+    pytest.importorskip("lm_eval", reason="needs lm-eval: pip install 'secateur[eval]'")
+    with pytest.raises(DataError, match="no folder of tasks"):
+        evaluate_tasks(tiny, tokenizer, ["colours"], folder=tmp_path / "none")
