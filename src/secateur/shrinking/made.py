@@ -119,7 +119,13 @@ def _fewer_layers(made: Made, names: list[str], example: Any) -> Made:
         )
     small, edits, lost = fewer_layers(made.module, names)
     with skipped(made.module, names):
-        error = gap(made.module, small, args, kwargs)
+        try:
+            error = gap(made.module, small, args, kwargs)
+        except EXPORT_FAILURES as failure:
+            raise PlanError(
+                f"without {names} the network does not run, or not with the same outputs: "
+                f"{said(failure)}; code around these layers counts on them: keep them"
+            ) from failure
         if not error <= TOLERANCE:
             where = first_module(made.module, small, args, kwargs, new_names(made.module, lost))
             raise ProofError(

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.edits import Change
-from .depth import COUNT, Depth, fewer
+from .by_layer import beside
+from .depth import COUNT, Depth
 from .graph.replay import as_json
 
 TRIALS = 100
@@ -79,7 +80,7 @@ def fit_config(
     """
     if not has_config(before):
         return Fit(why=f"{type(before).__name__} has no configuration to build it from")
-    search = _Search(before, after, set(sizes))
+    search = _Search(before, after, set(sizes), lost)
     if search.failed:
         return Fit(why=search.failed)
     settings = search.run(list(_candidates(search.config, search.sizes, lost, search.wanted)))
@@ -92,11 +93,8 @@ def settings_as_changes(config: Any, settings: Iterable[Setting]) -> list[Change
     for setting in settings:
         way, owner = _to_attribute(config, setting.path)
         old = getattr(owner, way[-1])
-        _, new = values.get(way, (old, copy.deepcopy(old)))
-        rest = setting.path[len(way) :]
-        if rest:
-            _set(new, Setting(rest, setting.old, setting.new))
-        values[way] = (old, new if rest else setting.new)
+        _, new = values.get(way, (old, old))
+        values[way] = (old, _changed(new, setting.path[len(way) :], setting.new))
     return [
         Change(module="", attribute=".".join(("config", *way)), old=as_json(old), new=as_json(new))
         for way, (old, new) in values.items()
@@ -119,6 +117,7 @@ class _Search:
     before: nn.Module
     after: nn.Module
     sizes: set[tuple[Any, Any]]
+    lost: Sequence[Depth] = ()
     config: dict[str, Any] = field(default_factory=dict)
     trials: int = 0
     failed: str = ""
@@ -150,9 +149,9 @@ class _Search:
             settings = [setting for group in chosen for setting in group]
             if self.trials > TRIALS or _overlap([setting.path for setting in settings]):
                 continue
-            config = copy.deepcopy(self.config)
+            config = self.config
             for setting in settings:
-                _set(config, setting)
+                config = _changed(config, setting.path, setting.new)
             made = self._build(config)
             if made is not None and self._helps(made):
                 self.config, self.now = config, made
@@ -191,7 +190,8 @@ class _Search:
         shares = (
             "group" in key[-1] and type(old) is type(new) is int
         )  # query heads for each key head
-        return key[0] == "attribute" and (shares or (old, new) in self.sizes)
+        numbers = type(old) is type(new) and isinstance(old, int | float)
+        return key[0] == "attribute" and (shares or (numbers and (old, new) in self.sizes))
 
     def stale(self) -> Iterator[Change]:
         """Attributes that still say an old size."""
@@ -218,8 +218,30 @@ class _Search:
         for key in self._differing(self.now):
             has, stock = self.wanted.get(key), (self.now or {}).get(key)
             has, stock = (list(v) if isinstance(v, tuple) else v for v in (has, stock))
-            return f"{'.'.join(key[1:])} is {has}; the stock architecture would build {stock}"
+            return (
+                f"{self._uncounted(key[1])}{'.'.join(key[1:])} is {has}; the stock architecture "
+                f"would build {stock}"
+            )
         return ""
+
+    def _uncounted(self, name: str) -> str:
+        """That nothing in the configuration gives a container the layers that it has left."""
+        for depth in self.lost:
+            if name.startswith(f"{depth.container}.") and self._layers(depth) == depth.layers:
+                return (
+                    f"no setting of the configuration was found that builds {len(depth.stay)} "
+                    f"instead of {depth.layers} layers in '{depth.container}': "
+                )
+        return ""
+
+    def _layers(self, depth: Depth) -> int:
+        """How many layers of a container the stock class builds now."""
+        names = (
+            key[1].removeprefix(f"{depth.container}.")
+            for key in self.now or {}
+            if key[1].startswith(f"{depth.container}.")
+        )
+        return len({name.partition(".")[0] for name in names})
 
 
 def _overlap(paths: list[Path]) -> bool:
@@ -257,11 +279,16 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | str)
 
 
-def _set(config: Any, setting: Setting) -> None:
-    *way, last = setting.path
-    for step in way:
-        config = config[step]
-    config[last] = setting.new
+def _changed(value: Any, path: Path, new: Any) -> Any:
+    """A configuration, or a list in it, with what stands at the end of a path exchanged."""
+    if not path:
+        return new
+    step, *rest = path
+    if isinstance(value, dict):
+        return {**value, step: _changed(value[step], tuple(rest), new)}
+    return type(value)(
+        _changed(v, tuple(rest), new) if i == step else v for i, v in enumerate(value)
+    )
 
 
 def _candidates(
@@ -272,8 +299,9 @@ def _candidates(
     for depth in lost:
         for path, value in _walk(config):
             if type(value) is int and value == depth.layers:
-                beside = _beside(config, path[:-1], depth)
-                yield [Setting(path, value, len(depth.stay)), *beside]
+                also = _beside(config, path[:-1], depth)
+                yield [Setting(path, value, len(depth.stay)), *also]
+    yield from ([setting] for setting in _other_counts(config, lost))
     for path, value in _walk(config):
         if type(value) in (int, float):
             yield from (
@@ -290,6 +318,16 @@ def _candidates(
                 [Setting(path, None, new)]
                 for new in sorted({n for _, n in sizes if type(n) is int})
             )
+
+
+def _other_counts(config: dict[str, Any], lost: Sequence[Depth]) -> Iterator[Setting]:
+    """Depths that count otherwise: layers of several containers, some left out, pairs of them as one."""
+    gone = [depth.layers - len(depth.stay) for depth in lost]
+    fewer = {n // pair for n in (*gone, sum(gone)) for pair in (1, 2, 3) if n and not n % pair}
+    exact = {depth.layers for depth in lost}
+    for path, value in _walk(config):
+        if type(value) is int and value not in exact and COUNT.search(".".join(map(str, path))):
+            yield from (Setting(path, value, value - n) for n in sorted(fewer) if value > n)
 
 
 def _shares(path: Path, value: int, sizes: set[tuple[Any, Any]]) -> list[int]:
@@ -315,27 +353,9 @@ def _walk(config: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def _beside(config: Any, path: Path, depth: Depth) -> list[Setting]:
-    """Lists beside a depth with an entry for every layer, or naming layers by number."""
+    """What goes by layer beside a depth."""
     for step in path:
         config = config[step]
     if not isinstance(config, dict):
         return []
-    out = []
-    for key, value in config.items():
-        listed = isinstance(value, list) and COUNT.search(key)
-        new: Any
-        if listed and (new := fewer(value, depth)) is not None:
-            out.append(Setting((*path, key), value, new))
-        elif _numbers_layers(key, value, depth):
-            new = [depth.stay.index(i) for i in value if i in depth.stay]
-            out.append(Setting((*path, key), value, new))
-    return out
-
-
-def _numbers_layers(key: Any, value: Any, depth: Depth) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and str(key).endswith("layers")
-        and all(type(v) is int and 0 <= v < depth.layers for v in value)
-    )
+    return [Setting((*path, key), config[key], new) for key, new in beside(config, depth)]

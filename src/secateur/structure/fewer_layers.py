@@ -45,7 +45,7 @@ def twin(model: nn.Module) -> nn.Module:
 def skipped(model: nn.Module, names: Sequence[str]) -> Iterator[None]:
     """Inside, the named layers hand on their input: what removal has to equal."""
     hooks = [
-        model.get_submodule(name).register_forward_hook(_hand_on, with_kwargs=True)
+        model.get_submodule(name).register_forward_hook(_hand_on, prepend=True, with_kwargs=True)
         for name in names
     ]
     try:

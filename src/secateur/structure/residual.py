@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,7 +139,8 @@ class _Watch:
                 zeros = {n: torch.zeros_like(p) for n, p in module.named_parameters()}
                 inputs = pytree.tree_map(_copied, self.given[name])
                 try:
-                    self.zeroed[name] = functional_call(module, zeros, *inputs)
+                    with _unheard(module):
+                        self.zeroed[name] = functional_call(module, zeros, *inputs)
                 except RuntimeError as error:
                     self.zeroed[name] = error
                 finally:
@@ -159,6 +162,19 @@ class _Watch:
         """Candidates that ran once and kept the shape."""
         fits = [name for name, calls in self.seen.items() if calls == [True]]
         return [Block(name, not self.zeroed[name], self.zeroed[name]) for name in fits]
+
+
+@contextmanager
+def _unheard(module: nn.Module) -> Iterator[None]:
+    """Nobody who collects outputs by hooks sees a call that is no part of the pass."""
+    heard = {part: part._forward_hooks for part in module.modules()}
+    for part in heard:
+        part._forward_hooks = OrderedDict()
+    try:
+        yield
+    finally:
+        for part, hooks in heard.items():
+            part._forward_hooks = hooks
 
 
 def _telling(given: Any) -> Any:

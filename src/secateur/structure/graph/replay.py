@@ -156,8 +156,9 @@ def _set(model: nn.Module, change: Written) -> None:
             inner = copy.copy(inner)
             setattr(owner, part, inner)
         owner = inner
-    held = vars(owner).get(leaf)
-    if leaf.startswith("_") or not _plain(held) or as_json(held) != change.old:
+    held = _held(owner, leaf) if path else vars(owner).get(leaf)
+    settled = path and as_json(held) == change.new  # a setter may have set what goes with it
+    if leaf.startswith("_") or not _plain(held) or not (settled or as_json(held) == change.old):
         raise StorageError(
             f"'{change.module}'.{change.attribute} should be {change.old!r}, it is {held!r:.100}"
         )
@@ -166,6 +167,14 @@ def _set(model: nn.Module, change: Written) -> None:
         raise StorageError(f"'{change.module}'.{change.attribute} cannot become {change.new!r}")
     listed = isinstance(held, tuple) and isinstance(change.new, list)
     setattr(owner, leaf, tuple(cast(Any, change.new)) if listed else change.new)
+
+
+def _held(config: Any, name: str) -> Any:
+    """A setting, which may be a property that can be set (`out_features` of a backbone)."""
+    known = getattr(type(config), name, None)
+    if name not in vars(config) and isinstance(known, property) and known.fset is not None:
+        return getattr(config, name)
+    return vars(config).get(name)
 
 
 def _plain(value: Any) -> bool:
