@@ -15,6 +15,7 @@ from secateur.structure.graph import proof
 from secateur.structure.graph.errors import ProofError
 from secateur.structure.graph.replay import replay
 from tests.structural.test_structural_shrink import mlp, outputs, resnet
+from tests.structure.graph.zoo.hf_text import SMALL, build, tokens
 from tests.structure.graph.zoo.table import make
 
 X = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
@@ -265,3 +266,16 @@ def test_heads_that_no_configuration_can_lack_are_kept_in_the_nearest_plan() -> 
         name: units for name, units in keep.items() if f"{name}: {len(units)}" in str(error.value)
     }
     assert sc.shrink(model, example, keep=plan, loadable="stock").record["loadable"] == "stock"
+
+
+def test_heads_have_to_divide_the_width_of_the_stock_class() -> None:
+    """Eleven of sixteen heads divide no width of 64, nor do ten, twelve, nine or thirteen; eight do."""
+    widths = {"hidden_size": 64, "num_attention_heads": 16, "num_key_value_heads": 16}
+    settings = {**SMALL, **widths, "head_dim": 4, "num_hidden_layers": 1}
+    model = build(("LlamaConfig", "LlamaForCausalLM", settings))
+    example = {"input_ids": tokens()}
+    heads = next(a.name for a in sc.trace(model, example) if a.kind == "heads")
+    with pytest.raises(PlanError, match=rf"plan found keeps {heads}: 8$"):
+        sc.shrink(model, example, keep={heads: range(11)}, loadable="stock")
+    small = sc.shrink(model, example, keep={heads: range(8)}, loadable="stock")
+    assert small.model.config.num_attention_heads == 8

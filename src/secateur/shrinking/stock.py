@@ -14,8 +14,10 @@ from ..structure.graph import Axis
 from .asked import Plan
 from .made import Made, make
 
-NEAR = (0, -1, 1, -2, 2)
-"""Units more or fewer that are tried, in this order."""
+NEAR = 2
+"""Units more or fewer that are tried one by one."""
+DIVISORS = 4
+"""Divisors of the number of units that are tried beyond these."""
 
 
 def insist_on_stock(stock: nn.Module, made: Made, example: Any, norms: bool = False) -> None:
@@ -37,25 +39,37 @@ def nearest_plan(made: Made, permitted: Callable[[Plan], bool]) -> Plan:
     """A permitted plan with the same number of units in every layer, empty where none is found.
 
     The mean of what was to stay, of structures alike but for a number; where that is refused, each
-    such kind by itself, with a unit or two fewer or more (heads have to divide a width), or whole.
+    such kind by itself, with a number of units near it, or whole.
     """
     plain = equal_counts(made)
     if not plain or permitted(plain):
         return plain
     out: Plan = {}
     for axes in _alike(made):
-        alone = (_with(made, axes, plain, off) for off in NEAR)
-        out |= next((plan for plan in alone if plan and permitted(plan)), {})
+        units = axes[0].units
+        counts = near_counts(len(plain.get(axes[0], range(units))), units)
+        alone = (_with(made, axes, count) for count in counts)
+        out |= next((plan for plan in alone if permitted(plan)), {})
     return out if out and permitted(out) else {}
 
 
-def _with(made: Made, axes: list[Axis], plain: Plan, off: int) -> Plan:
-    """`off` more units of these structures, all others whole; empty where there are not so many."""
-    units = axes[0].units
-    count = len(plain.get(axes[0], range(units))) + off
-    if not 1 <= count < units:
-        return {}
-    return {axis: _closest(made.plan.get(axis), units, count) for axis in axes}
+def near_counts(count: int, units: int) -> list[int]:
+    """Numbers of units to try in place of `count`: the nearest, then divisors of all there are.
+
+    What the units divide (heads a width, groups the channels) any divisor of their number divides.
+
+    >>> near_counts(11, 16)
+    [11, 10, 12, 9, 13, 8, 4, 2, 1]
+    """
+    by_distance = lambda n: (abs(n - count), n)  # noqa: E731
+    near = sorted(range(count - NEAR, count + NEAR + 1), key=by_distance)
+    divisors = sorted((n for n in range(1, units) if not units % n), key=by_distance)
+    return [n for n in dict.fromkeys([*near, *divisors[:DIVISORS]]) if 1 <= n < units]
+
+
+def _with(made: Made, axes: list[Axis], count: int) -> Plan:
+    """`count` units of these structures, all others whole."""
+    return {axis: _closest(made.plan.get(axis), axis.units, count) for axis in axes}
 
 
 def equal_counts(made: Made) -> Plan:
