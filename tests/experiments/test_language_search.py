@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("transformers")
 pytest.importorskip("optuna")
 import optuna
-from experiments.test_language_study import study
+from experiments.test_language_study import SHORT, study
 
 from secateur.experiments.language.results import load_language
 from secateur.experiments.language.runner import LanguageRunner
 from secateur.experiments.language.search import open_study
 
-TRIALS = 8
+TRIALS = 6
 PHASES = [
     {"phase": 0, "runs": [{"id": "origin", "method": "dense"}]},
     {"phase": 1, "search": {"trials": TRIALS, "ranges": {"sparsity": [0.1, 0.4]}}},
@@ -27,7 +27,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 def work(root: Path, events: Any) -> None:
-    runner = LanguageRunner(root, study(phases=PHASES))
+    runner = LanguageRunner(root, study(model=SHORT, phases=PHASES))
     runner.run(lambda event: events.put((multiprocessing.current_process().name, dict(event))))
 
 
@@ -47,7 +47,7 @@ def test_two_processes_share_one_search(tmp_path: Path) -> None:
     counts = Counter(id for _, id in done)
     assert counts == {"origin": 1} | {f"1-t{n}": 1 for n in range(TRIALS)}
     assert {who for who, id in done if id != "origin"} == {"a", "b"}  # both did their part
-    runner = LanguageRunner(tmp_path, study(phases=PHASES))
+    runner = LanguageRunner(tmp_path, study(model=SHORT, phases=PHASES))
     trials = open_study(runner, runner.study.phases[1]).trials
     assert len(trials) == TRIALS
     assert {trial.state for trial in trials} == {optuna.trial.TrialState.COMPLETE}

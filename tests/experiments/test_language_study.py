@@ -46,6 +46,10 @@ ASKING = {
 }  # fmt: skip
 
 
+SHORT = {"source": "small", "small": {**TINY, "layers": 2}}
+"""A model with a layer less, where the number does not matter: tracing takes most of a run."""
+
+
 def definition(**changed: Any) -> dict[str, Any]:
     return {
         "schema": 1,
@@ -135,8 +139,9 @@ def test_a_trial_that_was_begun_is_done_with_its_parameters(
 def test_killed_between_two_runs_it_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain = definition()
+    plain = definition(model=SHORT)
     del plain["phases"][2]
+    plain["phases"][1]["runs"] = [{"id": "1-1", "method": "wanda", "options": {"sparsity": 0.5}}]
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(plain))
     words = ["run", str(file), "--out", str(tmp_path / "out")]
@@ -156,16 +161,15 @@ def test_killed_between_two_runs_it_goes_on(
 
 
 def test_any_method_with_any_recovery_is_a_run(tmp_path: Path) -> None:
-    """Solvers, layers, masks, adapters and distillation beside the study's own method."""
-    flap = {"density": 0.75, "kinds": ["neurons"]}
+    """Layers, masks, adapters and distillation beside the study's own method."""
+    half = {"density": 0.5}
     lora = {"name": "lora", "length": "2it", "rank": 2}
     phases = [
         {"phase": 0, "runs": [{"id": "origin", "method": "dense"}]},
         {
             "phase": 1,
             "runs": [
-                {"id": "lora", "method": "flap", "options": flap, "recovery": lora},
-                {"id": "depth", "method": "shortgpt", "options": {"density": 2 / 3}},
+                {"id": "lora", "method": "shortgpt", "options": half, "recovery": lora},
                 {"id": "sparse", "method": "wanda", "options": {"sparsity": 0.5}},
                 {"id": "own", "recovery": {"name": "fine-tune", "length": "1it"}},
             ],
@@ -173,20 +177,21 @@ def test_any_method_with_any_recovery_is_a_run(tmp_path: Path) -> None:
         {"phase": 2, "base": "best", "runs": [{"id": "next", "options": {"sparsity": 0.1}}]},
     ]
     options = {"cap": 0.5, "floor": 2, "sparsity": 0.25}
-    asked = study(phases=phases, options=options, training={"lr": 0.01, "distil": {}})
+    training = {"lr": 0.01, "distil": {}}
+    asked = study(model=SHORT, phases=phases, options=options, training=training)
     events: list[dict[str, Any]] = []
     LanguageRunner(tmp_path, asked).run(lambda event: events.append(dict(event)))
     found = load_language(tmp_path)
     runs = {entry.id: found.run(entry) for entry in found.entries}
     dense = found.original["parameters"]
     assert runs["lora"]["level"] == "A"
-    assert "recovery" not in runs["depth"]
+    assert "recovery" not in runs["sparse"]
     (lora_run,) = runs["lora"]["recovery"]
     assert 0 < lora_run["parameters"] < runs["lora"]["parameters"]
     assert lora_run["after"]["loss"] != lora_run["before"]["loss"]
     assert runs["lora"]["config"]["training"]["distil"]["temperature"] == 4.0
-    assert runs["depth"]["config"]["training"] is None
-    assert list(runs["depth"]["layers"].values()).count([1, 1]) == 1
+    assert runs["sparse"]["config"]["training"] is None
+    assert list(runs["lora"]["layers"].values()).count([1, 1]) == 1
     assert (runs["sparse"]["level"], runs["sparse"]["parameters"]) == ("masks", dense)
     assert runs["own"]["recovery"][0]["parameters"] == dense  # trained before it is smaller
     assert found.entries[-1].options == {

@@ -23,6 +23,17 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def short(tmp_path_factory):
+    """The same with two layers, not three: what is traced takes as long as it has layers."""
+    pytest.importorskip("transformers")
+    from tests.engine.blockwise import tiny
+
+    path = tmp_path_factory.mktemp("model") / "short"
+    add_tokenizer(tiny.folder(path, vocab_size=64, num_hidden_layers=2, **HEADS))
+    return path
+
+
+@pytest.fixture(scope="session")
 def mixture(tmp_path_factory):
     """A random Mixtral of four experts."""
     pytest.importorskip("transformers")

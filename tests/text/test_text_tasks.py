@@ -8,7 +8,7 @@ import pytest
 import torch
 
 pytest.importorskip("transformers")
-from experiments.test_language_study import ASKING, study
+from experiments.test_language_study import ASKING, SHORT, study
 
 from secateur.cli.main import call
 from secateur.core.errors import DataError, PlanError
@@ -81,7 +81,9 @@ def test_runs_of_a_study_are_asked_them_too(folder, tmp_path, monkeypatch, capsy
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     asking = {**ASKING, "tasks": ["colours"], "task_folder": str(folder), "task_limit": 3}
     phases = [{"phase": 0, "runs": [{"id": "origin", "method": "dense"}]}]
-    LanguageRunner(tmp_path, study(asking=asking, phases=phases)).run(lambda event: None)
+    LanguageRunner(tmp_path, study(model=SHORT, asking=asking, phases=phases)).run(
+        lambda event: None
+    )
     found = load_language(tmp_path).original["tasks"]["colours"]
     assert found["samples"] == 3
     score = found["scores"]["acc"]
