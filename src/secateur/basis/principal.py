@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ class PrincipalAxes(Basis):
             at the dense network, in one pass.
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"input_gram"})
     progressive: bool = True
 
     def rewrite(

@@ -109,6 +109,7 @@ class Basis(Component, ABC):
     """In what BASIS: rewrites the network before anything is pruned; it computes what it did."""
 
     registry: ClassVar[Registry] = Registry("basis")
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def rewrite(

@@ -166,6 +166,10 @@ class Recipe(Component):
         asked = [part.required() for part in parts if part is not None]
         return frozenset().union(*asked, self.solver.needs if self.solver else ())
 
+    def observed(self) -> frozenset[str]:
+        """Those and what the basis is found by, before anything is scored."""
+        return self.required() | (self.basis.needs if self.basis else frozenset())
+
     def dumps(self) -> str:
         """Canonical JSON: sorted keys, defaults left out, with the schema version."""
         return json.dumps({"schema": SCHEMA, **self.to_dict()}, sort_keys=True, ensure_ascii=False)

@@ -49,7 +49,7 @@ class Plan:
         recipe, density = self.recipe, self.recipe.schedule.final_density
         yield f"method {recipe.method}: {recipe.structure}, {recipe.criterion}, scope {recipe.scope}"
         yield f"allocation {recipe.allocator}, schedule {recipe.schedule}"
-        yield f"recovery {recipe.recovery or 'none'}; needs {sorted(recipe.required()) or 'no data'}"
+        yield f"recovery {recipe.recovery or 'none'}; needs {sorted(recipe.observed()) or 'no data'}"
         yield (
             f"{len(self.targets)} targets, {self.units:,} units of {self.parameters:,} parameters, "
             f"{len(self.groups.size):,} groups"

@@ -104,7 +104,7 @@ def prune_whole(
     check_memory(expected_peak(Shards(source), recipe), source)
     texts = split_texts(given.data, source, given.seed) if given.data is not None else None
     tokenizer = tokenizer_of(source) if texts is not None else None
-    needs = recipe.required() or recipe.recovery or recipe.basis
+    needs = recipe.observed() or recipe.recovery
     calibration = samples(
         source, tokenizer, texts, given.sampling, given.seed, recipe, needed=bool(needs)
     )
