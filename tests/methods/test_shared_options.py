@@ -68,3 +68,9 @@ def test_it_comes_before_widths_and_budgets() -> None:
     recipe = sc.recipe("group-norm", normalise="max", round_to=8, budget={"macs": "50%"})
     assert recipe.allocator.inner.round_to == 8
     assert recipe.criterion.by == "max"
+
+
+def test_multiples_of_one_change_nothing() -> None:
+    """Sweet spots may say that every width is as good as the next."""
+    assert sc.recipe("group-norm", round_to=1) == sc.recipe("group-norm")
+    assert sc.recipe("group-norm", round_to=1, protect="a") != sc.recipe("group-norm")

@@ -13,12 +13,13 @@ from .training import adopt_average
 def record(run: Run, op: Evaluate) -> None:
     """Add a point: sizes, densities, validation; weights are kept where something asks for them later.
 
-    That is a final test of every point, and a dense network to learn from.
+    That is a final test of every point, a dense network to learn from, and analyses of lasting states.
     """
     if op.moment != "pruned":
         adopt_average(run)
     training = run.setting.training
-    if op.moment == "trained" and training is not None and training.distil is not None:
+    learns = training is not None and training.distil is not None
+    if op.moment == "trained" and (learns or run.store.lasting):
         run.store.put("trained", Saved(run.state(), {}))
     masks = run.elements()
     point = {"round": op.round, "moment": op.moment, "density": run.density}

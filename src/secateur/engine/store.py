@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -34,7 +34,13 @@ class Saved:
 
 
 class Store(Protocol):
-    """Named states and a sequence of checkpoints."""
+    """Named states and a sequence of checkpoints.
+
+    Attributes:
+        lasting: whether what is put here outlives the run, for analyses that come after it.
+    """
+
+    lasting: ClassVar[bool]
 
     def put(self, name: str, saved: Saved) -> None:
         """Keep a state under `name`."""
@@ -51,6 +57,8 @@ class Store(Protocol):
 
 class MemoryStore:
     """States that live as long as the process."""
+
+    lasting: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._states: dict[str, Saved] = {}
@@ -78,6 +86,8 @@ class FolderStore:
     Args:
         folder: created if it is not there.
     """
+
+    lasting: ClassVar[bool] = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
