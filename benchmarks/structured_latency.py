@@ -130,11 +130,10 @@ def report(name: str, model: nn.Module, x: Tensor, options: argparse.Namespace) 
     spots = sweet_spots(found, cost)
     yield f"{name}: {found.trace.macs() / 1e9:.2f} GMACs a batch of {BATCH}, {cost.dense:.1f} ms"
     yield f"  sweet spots: multiples of {spots.common}"
-    wide = [axis.name for axis in found if axis.default and axis.units >= 2 * spots.common]
-    plans: dict[str, dict[str, int]] = {
-        "any width": {},
-        f"multiples of {spots.common}": dict.fromkeys(wide, spots.common),
-    }
+    plans: dict[str, dict[str, int]] = {"any width": {}}
+    for multiple in dict.fromkeys([spots.common, *options.multiples]):
+        wide = [axis.name for axis in found if axis.default and axis.units >= 2 * multiple]
+        plans[f"multiples of {multiple}"] = dict.fromkeys(wide, multiple)
     for what, multiples in plans.items():
         kept = widths(found, multiples)
         vars_ = {axis.name: axis.var for axis in found}
@@ -157,6 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, nargs="*", default=[1])
     parser.add_argument("--only", default="", help="networks with this in their name")
     parser.add_argument("--runtimes", nargs="*", default=["eager"])
+    parser.add_argument("--multiples", type=int, nargs="*", default=[], help="try these as well")
     parser.add_argument("--channels-last", action="store_true", help="memory format of both")
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", category=FutureWarning)
