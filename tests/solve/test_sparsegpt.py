@@ -144,3 +144,9 @@ def test_units_that_are_no_weights_are_refused():
     view = ModelView(net, targets, stats=collect(net, recipe.required(), targets, [x]))
     with pytest.raises(PlanError, match="speaks of single weights"):
         step(recipe, view, Update(density=0.5))
+
+
+def test_a_layer_that_nothing_enters_is_judged_by_size():
+    found = factorise(torch.zeros(3, 3), 0.01)
+    torch.testing.assert_close(found.upper, 1.01**0.5 * torch.eye(3))
+    assert not bool(found.dead.any())

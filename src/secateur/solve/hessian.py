@@ -44,7 +44,7 @@ def factorise(gram: Tensor, damping: float) -> Factor:
     if bool(dead.all()):  # nothing ever came in: judge the weights by their size
         reverse, dead = torch.eye(len(gram), dtype=gram.dtype, device=gram.device), ~dead
     diagonal = reverse.diagonal()  # a view: what is written here is written there
-    mean = gram.diagonal()[~dead].mean() if not bool(dead.all()) else diagonal.new_ones(())
+    mean = diagonal.flip(0)[~dead].mean()
     if bool(dead.any()):
         gone = dead.flip(0)
         reverse.masked_fill_(gone[:, None] | gone[None, :], 0)
