@@ -16,6 +16,7 @@ from .structure.example import arguments
 from .structure.graph.capture import capture
 from .structure.graph.errors import ProofError
 from .structure.graph.op import base_name
+from .structure.graph.proof import floats
 
 TOLERANCE = 1e-5
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -111,5 +112,4 @@ def _floats(model: nn.Module, args: Any, kwargs: Any) -> list[Tensor]:
     args, kwargs = pytree.tree_map_only(
         Tensor, lambda t: t.double() if t.is_floating_point() else t, (args, kwargs)
     )
-    outputs = pytree.tree_leaves(model(*args, **kwargs))
-    return [t for t in outputs if isinstance(t, Tensor) and t.is_floating_point()]
+    return floats(model(*args, **kwargs))

@@ -10,13 +10,13 @@ from .core.errors import DataError
 from .measure.report import Comparison, Measured
 from .measure.report import compare as _compare
 from .measure.report import measure as _measure
-from .shrinking import Shrunk, shrink
+from .shrinking import Shrunk, can_go, shrink
 from .structure.coupled import Chosen, chosen, trace_example
 from .structure.graph.capture import SECONDS
 from .structure.listing import Structures, layers_of
 from .structure.residual import residual_blocks
 
-__all__ = ["Shrunk", "measure", "shrink", "trace"]
+__all__ = ["Shrunk", "can_go", "measure", "shrink", "trace"]
 
 
 def trace(

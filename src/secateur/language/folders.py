@@ -20,8 +20,8 @@ from ..engine.blockwise.shards import Shards
 from ..engine.blockwise.skeleton import Skeleton
 from ..engine.train import Training
 from ..text.calibration import Sampling
-from .texts import check_decoder, fitting, local, measure, samples, split_texts, tokenizer_of
-from .whole import Given, WholePreview, plan_whole, prune_whole
+from .texts import Given, check_decoder, fitting, local, measure, prepared
+from .whole import WholePreview, plan_whole, prune_whole
 
 
 def prune_folder(
@@ -87,13 +87,8 @@ def _by_blocks(
     progress: Progress | None,
 ) -> Done:
     one_update(recipe)
-    data, seed = given.data, given.seed
-    texts = split_texts(data, source, seed) if data is not None else None
-    tokenizer = tokenizer_of(source) if texts is not None else None
-    calibration = samples(source, tokenizer, texts, given.sampling, seed, recipe)
-    facts: dict[str, Any] = {"source": given.name}
-    if calibration is not None and texts is not None:
-        facts["calibration"] = {"data": texts.source, **calibration.facts}
+    ready = prepared(source, recipe, given, needed=bool(recipe.required()))
+    texts, tokenizer, facts = ready.texts, ready.tokenizer, ready.facts
     if given.compare and texts is not None and tokenizer is not None:
         facts["perplexity"] = {"dense": asdict(measure(source, tokenizer, texts))}
 
@@ -107,8 +102,8 @@ def _by_blocks(
         source,
         recipe,
         out,
-        batches=calibration.batches if calibration is not None else (),
-        seed=seed,
+        batches=ready.calibration.batches if ready.calibration is not None else (),
+        seed=given.seed,
         activations=activations,
         progress=progress,
         facts=facts,

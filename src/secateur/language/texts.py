@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from ..core.errors import DataError, PlanError, StorageError
 from ..core.random import generator
 from ..core.recipe import Recipe
 from ..engine.blockwise.skeleton import quiet, read_config
+from ..engine.train import Training
 from ..text.calibration import Calibration, Sampling, calibrate
 from ..text.perplexity import Perplexity, perplexity
 from ..text.samples import read_texts
@@ -46,6 +47,45 @@ class Texts:
     def apart(self) -> bool:
         """Whether the comparison is on texts that were not calibrated on."""
         return self.comparison is not self.calibration
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a call of `prune_folder` says beside the recipe."""
+
+    name: str
+    data: str | Path | Sequence[str] | None
+    sampling: Sampling | None
+    compare: bool
+    seed: int
+    training: Training | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a call's data became.
+
+    Attributes:
+        texts, tokenizer: where there are data.
+        calibration: samples, where they are needed.
+        facts: what the record says of them and of the source.
+    """
+
+    texts: Texts | None
+    tokenizer: PreTrainedTokenizerBase | None
+    calibration: Calibration | None
+    facts: dict[str, Any]
+
+
+def prepared(source: Path, recipe: Recipe, given: Given, *, needed: bool) -> Ready:
+    """Read, split and sample the data of a call; `needed`: whether the method looks at samples."""
+    texts = split_texts(given.data, source, given.seed) if given.data is not None else None
+    tokenizer = tokenizer_of(source) if texts is not None else None
+    calibration = samples(source, tokenizer, texts, given, recipe) if needed else None
+    facts: dict[str, Any] = {"source": given.name}
+    if calibration is not None and texts is not None:
+        facts["calibration"] = {"data": texts.source, **calibration.facts}
+    return Ready(texts, tokenizer, calibration, facts)
 
 
 def local(model: str | Path) -> Path:
@@ -109,14 +149,10 @@ def samples(
     source: Path,
     tokenizer: PreTrainedTokenizerBase | None,
     texts: Texts | None,
-    sampling: Sampling | None,
-    seed: int,
+    given: Given,
     recipe: Recipe,
-    needed: bool | None = None,
-) -> Calibration | None:
-    """Samples where the recipe looks at data (or `needed` says so); None where it does not."""
-    if not (bool(recipe.required()) if needed is None else needed):
-        return None
+) -> Calibration:
+    """Samples for a recipe that looks at data; there have to be some."""
     if tokenizer is None or texts is None:
         raise DataError(
             f"method '{recipe.method}' looks at activations or gradients; give calibration data, or "
@@ -124,7 +160,9 @@ def samples(
         )
     config = read_config(source)
     vocabulary = getattr(getattr(config, "text_config", None) or config, "vocab_size", None)
-    return calibrate(tokenizer, texts.calibration, fitting(source, sampling, seed), vocabulary)
+    return calibrate(
+        tokenizer, texts.calibration, fitting(source, given.sampling, given.seed), vocabulary
+    )
 
 
 def fitting(source: Path, sampling: Sampling | None, seed: int) -> Sampling:

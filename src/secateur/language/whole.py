@@ -20,12 +20,12 @@ from ..engine.blockwise.preview import size
 from ..engine.blockwise.shards import Shards
 from ..engine.blockwise.skeleton import quiet
 from ..engine.plan import Plan, make_plan
-from ..engine.train import Training, preset
+from ..engine.train import preset
 from ..saving import save
-from ..structural import Shrunk, shrink
+from ..structural import Shrunk, can_go, shrink
 from ..text.calibration import Calibration, Sampling
 from .memory import check_memory, expected_peak
-from .texts import Texts, compare, samples, split_texts, tokenizer_of
+from .texts import Given, Ready, Texts, compare, prepared
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,20 +33,6 @@ if TYPE_CHECKING:
 Batches = list[dict[str, Tensor]]
 PER_SAMPLE = frozenset({"gradient_squared"})
 """Statistics whose mean over batches means what the papers mean only for batches of one sample."""
-UNCUT = ("weights", "rows", "blocks")
-"""Kinds of targets that nothing can be taken out for: they stay as zeros."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a call of `prune_folder` says beside the recipe."""
-
-    name: str
-    data: str | Path | Sequence[str] | None
-    sampling: Sampling | None
-    compare: bool
-    seed: int
-    training: Training | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +75,7 @@ def plan_whole(source: Path, recipe: Recipe) -> WholePreview:
 
 def _share_left(plan: Plan, model: nn.Module) -> float:
     """Of the parameters, where every unit of a target weighs the same; 1 where nothing is cut."""
-    if plan.keep is None or {t.kind for t in plan.targets} & set(UNCUT):
+    if plan.keep is None or not can_go(plan.targets):
         return 1.0
     sizes = {name: p.numel() for name, p in model.named_parameters()}
     owned = {m.param for t in plan.targets for m in t.members if m.param in sizes}
@@ -102,26 +88,19 @@ def prune_whole(
 ) -> Done:
     """Prune the model of a folder in memory and save what is left."""
     check_memory(expected_peak(Shards(source), recipe), source)
-    texts = split_texts(given.data, source, given.seed) if given.data is not None else None
-    tokenizer = tokenizer_of(source) if texts is not None else None
     needs = recipe.observed() or recipe.recovery
-    calibration = samples(
-        source, tokenizer, texts, given.sampling, given.seed, recipe, needed=bool(needs)
-    )
+    ready = prepared(source, recipe, given, needed=bool(needs))
     return_freed_tensors()
     model = opened(source)
     dense = sum(p.numel() for p in model.parameters())
-    facts: dict[str, Any] = {"source": given.name}
-    if calibration is not None and texts is not None:
-        facts["calibration"] = {"data": texts.source, **calibration.facts}
-    compared = _Compared(tokenizer, texts if given.compare else None)
+    compared = _Compared(ready.tokenizer, ready.texts if given.compare else None)
     compared.take("dense", model)
-    result = _pruned(model, recipe, given, calibration, texts, tokenizer, progress)
+    result = _pruned(model, recipe, given, ready, progress)
     small = taken_out(result)
     compared.take("pruned", result.model if small is None else small.model)
     what = small if small is not None else result
-    facts["parameters"] = [dense, sum(p.numel() for p in what.model.parameters())]
-    return _saved(what, source, out, facts | compared.facts)
+    sizes = [dense, sum(p.numel() for p in what.model.parameters())]
+    return _saved(what, source, out, {**ready.facts, "parameters": sizes, **compared.facts})
 
 
 class _Compared:
@@ -158,12 +137,11 @@ def _pruned(
     model: nn.Module,
     recipe: Recipe,
     given: Given,
-    calibration: Calibration | None,
-    texts: Texts | None,
-    tokenizer: Any,
+    ready: Ready,
     progress: Progress | None,
 ) -> Result:
     """The masked model, recovered where the recipe says so."""
+    calibration = ready.calibration
     training = given.training or (preset("language") if recipe.recovery is not None else None)
     batches = with_labels(calibration.batches) if calibration is not None else None
     data: Any = batches
@@ -172,8 +150,8 @@ def _pruned(
         if batches is None:
             raise DataError("a recovery trains on the calibration data; give data")
         data = stacked(batches)
-        if given.compare and texts is not None:
-            val = _validation(tokenizer, texts, calibration)
+        if given.compare and ready.texts is not None:
+            val = _validation(ready.tokenizer, ready.texts, calibration)
     if batches is not None and recipe.required() & PER_SAMPLE:
         batches = one_by_one(batches)
     return prune(
@@ -238,7 +216,7 @@ def one_by_one(batches: Batches) -> Batches:
 
 def taken_out(result: Result) -> Shrunk | None:
     """The smaller model, proved; None where single weights are zero and nothing can be taken out."""
-    if {target.kind for target in result.targets} & set(UNCUT):
+    if not can_go(result.targets):
         return None
     return shrink(result, example_for(result.model), in_place=True)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...api import Result, prune
 from ...core.recipe import Recipe
 from ...data.questions import Question
-from ...shrinking import shrink
+from ...shrinking import can_go, shrink
 from .pruned import Pruned, checked
 from .turns import calibration, calibration_loss
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 MASKED = "masks"
 """The level of a model of which nothing can be taken out: removed weights are zero."""
-_UNCUT = {"weights", "rows", "blocks"}
 
 
 def prune_any(subject: Subject, recipe: Recipe) -> Pruned:
@@ -64,7 +63,7 @@ def _delivered(subject: Subject, result: Result) -> Pruned:
         for target in result.targets
     }
     recovery = tuple(result.record["recovery"])
-    if {target.kind for target in result.targets} & _UNCUT:
+    if not can_go(result.targets):
         masked = cast("PreTrainedModel", result.model)
         return Pruned(masked.eval(), layers, MASKED, 0.0, recovery)
     small = shrink(result, subject.example, in_place=True)
