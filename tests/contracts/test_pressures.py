@@ -39,7 +39,13 @@ def weights() -> dict[str, Tensor]:
 
 def pushed(pressure: Pressure, progress: float = 1.0) -> dict[str, Tensor]:
     """Its gradient from the start at some progress."""
-    own = weights()
+    return gradient_at(pressure, weights(), progress)
+
+
+def gradient_at(
+    pressure: Pressure, own: dict[str, Tensor], progress: float = 1.0
+) -> dict[str, Tensor]:
+    """Its gradient at these weights."""
     return pressure.gradient(own, (HIDDEN,), progress, pressure.start(own, (HIDDEN,)))
 
 
@@ -79,3 +85,20 @@ def test_what_it_decides_can_be_checkpointed(pressure: Pressure) -> None:
     decided = pressure.start(weights(), (HIDDEN,))
     assert all(isinstance(value, Tensor) for value in decided.values())
     pressure.check((HIDDEN,))
+
+
+@pytest.mark.parametrize("size", [1.0, 200.0, 1e-4])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("pressure", ALL)
+def test_other_precisions_are_summed_in_float32(
+    pressure: Pressure, dtype: torch.dtype, size: float
+) -> None:
+    """Squares of 200 leave float16, those of 1e-4 vanish in it; of float64 no digit is lost."""
+    own = {name: (size * value).to(dtype) for name, value in weights().items()}
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    found = gradient_at(pressure, own)
+    expected = gradient_at(pressure, {name: value.double() for name, value in own.items()})
+    for name, value in found.items():
+        assert value.dtype == wide
+        tight = {"rtol": 1e-5 if wide == torch.float32 else 1e-12, "atol": 0.0}
+        assert torch.allclose(value.double(), expected[name], **tight), name

@@ -330,7 +330,7 @@ class Pressure(Component, ABC):
         progress: float,
         decided: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
-        """Parameter -> what is added to its gradient; zero where the weight is zero.
+        """Parameter -> what is added to its gradient, in float32 or wider; zero where the weight is.
 
         Args:
             weights: parameter -> current value, detached.

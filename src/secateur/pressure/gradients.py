@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..core.axes import Weights
+from ..core.axes import Weights, wide
 from ..core.types import Member, Target
 
 Strength = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -17,7 +17,7 @@ Strength = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Gradients(dict[str, Tensor]):
-    """Parameter -> gradient, to which slices are added."""
+    """Parameter -> gradient in float32 or wider, to which slices are added."""
 
     def __init__(self, weights: Weights) -> None:
         super().__init__()
@@ -26,8 +26,8 @@ class Gradients(dict[str, Tensor]):
     def add(self, member: Member, factor: Tensor | float) -> None:
         """Add factor · w to the member's slice; `factor` is one number, or one per unit [units]."""
         weight = self.weights[member.param]
-        full = self.setdefault(member.param, torch.zeros_like(weight))
-        own = member.layout.view(weight)  # [lead..., rest...]
+        full = self.setdefault(member.param, torch.zeros_like(weight, dtype=wide(weight)))
+        own = member.layout.view(weight).to(full.dtype)  # [lead..., rest...]
         if isinstance(factor, Tensor):
             ones = [1] * (own.dim() - member.layout.lead)
             factor = factor.to(own.dtype).reshape(*member.layout.lead_shape, *ones)
@@ -36,9 +36,8 @@ class Gradients(dict[str, Tensor]):
 
 def squares(weights: Weights, members: Iterable[Member]) -> Tensor:
     """[units] the sum of the squares of what each unit owns of the members."""
-    return torch.stack(
-        [m.layout.matrix(weights[m.param]).float().square().sum(1) for m in members]
-    ).sum(0)
+    parts = [m.layout.matrix(weights[m.param]) for m in members]
+    return torch.stack([part.to(wide(part)).square().sum(1) for part in parts]).sum(0)
 
 
 def tensors_of(weights: Weights, target: Target) -> dict[str, list[Member]]:

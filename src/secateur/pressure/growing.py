@@ -9,7 +9,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from ..core.axes import Pressure, Weights
+from ..core.axes import Pressure, Weights, wide
 from ..core.component import register
 from ..core.density import as_density, keep_count
 from ..core.layout import one_group
@@ -66,8 +66,9 @@ def _own(target: Target) -> list[Member]:
 
 def _largest(weights: Weights, target: Target, density: float) -> Tensor:
     """[units] bool: the `density` of units with the largest sums of absolute weights."""
-    parts = [m.layout.matrix(weights[m.param]).float().abs().sum(1) for m in _own(target)]
-    norms = torch.stack(parts).sum(0).view(target.shape)
+    parts = [m.layout.matrix(weights[m.param]) for m in _own(target)]
+    norms = torch.stack([part.to(wide(part)).abs().sum(1) for part in parts]).sum(0)
+    norms = norms.view(target.shape)
     groups = Groups(
         {target.name: one_group(target.shape)}, {target.name: 0}, torch.tensor([target.units])
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..core.axes import Pressure, Weights
+from ..core.axes import Pressure, Weights, wide
 from ..core.component import register
 from ..core.errors import PlanError
 from ..core.types import Target
@@ -46,7 +46,8 @@ class L1Bn(Pressure):
         """strength · sign(γ); the same at all times."""
         out: dict[str, Tensor] = {}
         for member in (m for t in targets for m in t.members if m.role == "scale"):
-            full = out.setdefault(member.param, torch.zeros_like(weights[member.param]))
-            sign = member.layout.view(weights[member.param]).sign()
+            scale = weights[member.param]
+            full = out.setdefault(member.param, torch.zeros_like(scale, dtype=wide(scale)))
+            sign = member.layout.view(scale).sign().to(full.dtype)
             member.layout.view(full).copy_(self.strength * sign)
         return out

@@ -12,6 +12,7 @@ from secateur.core.errors import PlanError
 from secateur.core.types import Target
 from secateur.engine.program import Train, build
 from secateur.engine.train import Trainer
+from secateur.engine.train.push import Push
 from secateur.materialise import HardMasks
 from secateur.pressure import GroupLasso, GroupShrinkage, Growing, L1Bn
 
@@ -96,6 +97,25 @@ def test_under_autocast_a_push_keeps_its_digits(pressure):
     for name, after in ends[pressure].items():
         expected = -0.1 * push.get(name, torch.zeros_like(after))
         assert torch.allclose(after - ends[None][name], expected, rtol=1e-3, atol=2e-7), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("pressure", PRESSURES, ids=str)
+def test_half_parameters_get_the_push_of_float32_rounded_once(pressure, dtype):
+    """Of the gradient 0.03 and the push together, as float32 has them; without a gradient the push."""
+    half, full = (net(norm=True).to(dtype), net(norm=True).to(dtype).float())
+    for start in (0.03, None):
+        for model in (half, full):
+            for p in model.parameters():
+                p.grad = None if start is None else torch.full_like(p, start)
+            Push(model, pressure, (HIDDEN,), 10, None).add(9)
+        pushed = [n for n, p in full.named_parameters() if p.grad is not None]
+        assert pushed
+        for name in pushed:
+            found, expected = half.get_parameter(name).grad, full.get_parameter(name).grad
+            rounded = torch.tensor(start or 0.0, dtype=dtype).float() - (start or 0.0)
+            assert found.dtype == dtype
+            assert torch.equal(found, (expected + rounded).to(dtype)), name
 
 
 def test_a_foreign_pressure_cannot_move_what_masks_prune():

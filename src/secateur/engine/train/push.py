@@ -51,7 +51,9 @@ class Push:
         for name in added.keys() & self._params.keys():
             value = torch.where(keep[name], added[name], 0) if name in keep else added[name]
             param = self._params[name]
-            param.grad = value.clone() if param.grad is None else param.grad.add_(value)
+            param.grad = (
+                value.to(param.dtype, copy=True) if param.grad is None else param.grad.add_(value)
+            )
 
     def resume(self, decided: Mapping[str, Tensor]) -> None:
         """Take up what an earlier process decided."""
