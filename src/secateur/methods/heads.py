@@ -22,6 +22,7 @@ def head_pruning(
     density: float = 0.7,
     by: Literal["gradient", "loss"] = "gradient",
     kinds: tuple[str, ...] = ("heads",),
+    rounds: int = 1,
     fine_tune: str | None = None,
     lr_scale: float = 0.1,
 ) -> Recipe:
@@ -29,8 +30,10 @@ def head_pruning(
 
     `by="gradient"`: s_h = a_h / ‖a‖₂ within a layer, a_h = mean over samples of |h(x)ᵀ ∂ℓ/∂h(x)|, the
     gradient of a gate on the head. `by="loss"`: s_h = L without head h − L, a pass over the data for
-    each. Where heads share keys and values, a unit is a group with all its heads. The paper lets a
-    layer lose every head.
+    each. Where heads share keys and values, a unit is a group with all its heads. In `rounds` steps with
+    new scores each, where the paper takes a tenth of the heads at a time; it lets a layer lose every head.
     """
     criterion = ActivationTaylor() if by == "gradient" else LossDifference()
-    return coupled(criterion, density, True, kinds, fine_tune, lr_scale, relative=False)
+    return coupled(
+        criterion, density, True, kinds, fine_tune, lr_scale, relative=False, rounds=rounds
+    )
