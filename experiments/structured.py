@@ -138,7 +138,7 @@ def tuned(model: nn.Module, data: Data, network: str) -> nn.Module:
     return train(model, data, short if network == "vit" else TUNING)
 
 
-def resnet(data: Data) -> nn.Module:
+def resnet() -> nn.Module:
     """The trained ResNet-20."""
     root = data_root()
     assert root is not None, "set SECATEUR_DATA"
@@ -154,7 +154,7 @@ def vit(data: Data) -> nn.Module:
 
 
 NETWORKS: dict[str, tuple[Callable[[Data], nn.Module], str]] = {
-    "resnet20": (resnet, "cifar10"), "vit": (vit, "digits"),
+    "resnet20": (lambda data: resnet(), "cifar10"), "vit": (vit, "digits"),
 }  # fmt: skip
 
 

@@ -141,18 +141,57 @@ def hessian(net, data, names):
 NAMES = ("a.weight", "norm.weight", "norm.bias", "b.weight")
 
 
-def test_sosp_by_the_whole_hessian(setting):
+def owners(net):
+    """Which unit owns each of the flat parameters."""
+    parts = []
+    for m in channels().members:
+        full = torch.empty(net.get_parameter(m.param).shape)
+        own = m.layout.view(full)
+        own.copy_(torch.arange(UNITS).view(-1, *[1] * (full.dim() - 1)).expand(own.shape))
+        parts.append(full.flatten())
+    return torch.cat(parts)
+
+
+def test_sosp_h_by_the_whole_hessian(setting):
     net, data = setting
     g, h, w = hessian(net, data, NAMES)
-    owner = torch.cat([
-        (m.layout.view(full := torch.empty(net.get_parameter(m.param).shape))
-         .copy_(torch.arange(UNITS).view(-1, *[1] * (full.dim() - 1)).expand(m.layout.view(full).shape)),
-         full.flatten())[1]
-        for m in channels().members
-    ])  # fmt: skip
     for u, found in enumerate(score(Sosp(), net, data)):
-        own = w * (owner == u)
+        own = w * (owners(net) == u)
         assert torch.allclose(found, (own @ g).abs() + (own @ (h @ w)).abs() / 2)
+
+
+def test_sosp_i_by_the_whole_gauss_newton_matrix(setting):
+    """G from the Jacobian of the logits and the softmax's own covariance, all pairs written out."""
+    net, data = setting
+    g, _, flat = hessian(net, data, NAMES)
+    shapes = [net.get_parameter(n).shape for n in NAMES]
+
+    def outputs(vector, x):
+        parts = vector.split([s.numel() for s in shapes])
+        values = {n: p.view(s) for n, p, s in zip(NAMES, parts, shapes, strict=True)}
+        return functional_call(net, values, (x,))[0]
+
+    matrix, count = 0, 0
+    for x in (one for batch, _ in data for one in batch.split(1)):
+        jacobian = torch.func.jacrev(outputs)(flat, x)  # [outputs, weights]
+        p = outputs(flat, x).softmax(0)
+        matrix = matrix + jacobian.T @ (p.diag() - p[:, None] * p) @ jacobian
+        count += 1
+    owned = torch.stack([flat * (owners(net) == u) for u in range(UNITS)])  # [units, weights]
+    expected = (owned @ g).abs() + (owned @ (matrix / count) @ owned.T).abs().sum(1) / 2
+    assert torch.allclose(score(Sosp(variant="i"), net, data), expected)
+
+
+def test_gauss_and_newton_see_no_curvature_in_a_loss_that_is_linear_in_the_outputs(setting):
+    net, data = setting
+    flat = lambda m, b: m(b[0]).sum()  # noqa: E731
+    found = collect(net, ["gauss_newton_abs"], [channels()], data, flat)["gauss_newton_abs"]["a"]
+    assert found.tolist() == [0.0] * UNITS
+    wide = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1001))
+    member = Member("0.weight", along((2, 2), 0))
+    batch = [(torch.randn(1, 2), torch.zeros(1).long())]
+    with pytest.raises(PlanError, match=r"up to 1,000.*variant h"):
+        collect(wide, ["gauss_newton_abs"], [Target("0", "rows", (2,), (member,))], batch, loss)
 
 
 def test_the_diagonal_of_the_hessian_exactly_where_it_is_diagonal_and_near_elsewhere(setting):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ..core.cards import method
 from ..core.recipe import Recipe
 from ..criteria import ActivationTaylor, ChannelLasso, Fisher, HRank, Sosp, ThiNet, UnitTaylor
@@ -127,6 +129,7 @@ def fisher_channels(
 )
 def sosp(
     density: float = 0.7,
+    variant: Literal["h", "i"] = "h",
     kinds: tuple[str, ...] = CHANNELS,
     rounds: int = 1,
     fine_tune: str | None = None,
@@ -135,10 +138,15 @@ def sosp(
     """Take out the channels that change the loss least to second order, with all correlations.
 
     s_u = |Σ w g| + ½ |Σ w (Hθ)| over all that goes with channel u, θ the weights of all channels
-    together: the variant H, one product with the Hessian. Compared over the model as they are; in
-    `rounds` steps with new scores, where the paper takes one.
+    together: the paper's SOSP-H, one product with the Hessian. `variant="i"`, its SOSP-I, takes
+    ½ Σ_v |θ_uᵀ G θ_v| of the Gauss-Newton matrix G instead, pair by pair, at a backward pass for each
+    output of each sample. Compared over the model as they are; in `rounds` steps with new scores,
+    where the paper takes one. A structure there is a filter alone.
     """
-    return coupled(Sosp(), density, True, kinds, fine_tune, lr_scale, relative=False, rounds=rounds)
+    criterion = Sosp(variant=variant)
+    return coupled(
+        criterion, density, True, kinds, fine_tune, lr_scale, relative=False, rounds=rounds
+    )
 
 
 @method(

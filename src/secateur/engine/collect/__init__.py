@@ -3,6 +3,7 @@
 from . import (
     activations,
     block_influence,
+    couplings,
     gates,
     gradient,
     gradient_abs,
@@ -24,6 +25,7 @@ __all__ = [
     "activations",
     "block_influence",
     "collect",
+    "couplings",
     "gates",
     "gradient",
     "gradient_abs",
