@@ -100,10 +100,11 @@ def _call(
     if architecture.constructor in own:
         return own[architecture.constructor](**architecture.arguments)
     if not any(package == p or package.startswith(f"{p}.") for p in trust):
+        top = package.partition(".")[0]
         raise StorageError(
             f"this network is built by {architecture.constructor}. Code of other packages is not "
-            f"run unasked: pass model=…, a stock network that you built, or "
-            f"trust=('{package.partition('.')[0]}',)"
+            f"run unasked: pass model=…, a stock network that you built, or trust=('{top}',); "
+            f"on the command line --trust {top}"
         )
     return _found(package, name)(**architecture.arguments)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from .manifest import NAME, Manifest
 
+BUILT_UNASKED = (__name__.partition(".")[0], "transformers")
+
 
 def card(manifest: Manifest, title: str, base: str = "", tags: Iterable[str] = ()) -> str:
     """The text of README.md, with the header that model hubs read.
@@ -54,9 +56,16 @@ def _how_to_load(manifest: Manifest) -> str:
         kind = manifest.architecture.constructor.partition(":")[2]
         lines += [f"from transformers import {kind}", "", f'model = {kind}.from_pretrained("…")']
     else:
-        given = "" if manifest.architecture else ", model=fresh"
-        lines += ["import secateur as sc", "", f'model = sc.load("…"{given})']
+        lines += ["import secateur as sc", "", f'model = sc.load("…"{_given(manifest)})']
     return "\n".join([*lines, "```"])
+
+
+def _given(manifest: Manifest) -> str:
+    """What `load` needs beside the folder: whose code builds the network, or the network itself."""
+    if manifest.architecture is None:
+        return ", model=fresh"
+    package = manifest.architecture.constructor.partition(":")[0].partition(".")[0]
+    return "" if package in BUILT_UNASKED else f', trust=("{_safe(package)}",)'
 
 
 def _method(record: Mapping[str, Any]) -> str:

@@ -72,11 +72,9 @@ def measure(
     if processor_time and counts != [1]:
         raise PlanError("seconds of the processor add up over threads: give --threads 1 with them")
     taken = Inputs(data, inputs or [], sizes[0])
-    model, *others = [
-        network_at(where, taken, network_option or [], trust or ())
-        for where in (network, against)
-        if where is not None
-    ]
+    asked = [where for where in (network, against) if where is not None]
+    trusted = [*(trust or ()), *(where.partition(":")[0] for where in asked if ":" in where)]
+    model, *others = [network_at(where, taken, network_option or [], trusted) for where in asked]
     example = taken.of(model)
     if fold:
         model, *others = [fold_batch_norms(net, example) for net in (model, *others)]

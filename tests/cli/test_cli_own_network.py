@@ -1,0 +1,71 @@
+"""A network of one's own from the command line: pruned, compared with itself, exported, loaded."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import secateur as sc
+from secateur.cli.main import call
+from secateur.core.errors import StorageError
+
+CODE = """
+from torch import nn
+
+def build():
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10),
+    )
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The artifact that `prune` leaves of a network in a file beside it."""
+    (tmp_path / "greenhouse.py").write_text(CODE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = "--method l1-filters --density 0.5 --data digits --train 2it --out runs"
+    assert call(["prune", "greenhouse:build", *words.split()]) == 0
+    yield next(Path("runs").rglob("small"))
+    sys.modules.pop("greenhouse", None)
+
+
+def test_a_network_named_on_the_line_may_build_its_own_artifact(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(small), "greenhouse:build", "--batch", "1", "--pairs", "5", "--json"]
+    capsys.readouterr()
+    assert call(["measure", *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    counts = [found[key]["counts"] for key in ("network", "reference")]
+    assert counts[0]["parameters"] < counts[1]["parameters"]
+    record = json.loads((small / "pruning.json").read_text())["provenance"]["record"]
+    assert record["macs"] == [counts[1]["MACs"], counts[0]["MACs"]]  # of one input
+
+
+def test_what_is_not_named_is_not_run_and_the_remedy_works(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert call(["measure", str(small)]) == 2
+    assert "--trust greenhouse" in capsys.readouterr().err
+    assert call(["measure", str(small), "--trust", "greenhouse"]) == 0
+    assert call(["export", str(small), "--out", "m.safetensors", "--trust", "greenhouse"]) == 0
+
+
+def test_the_card_loads_it(small: Path) -> None:
+    line = next(
+        line for line in (small / "README.md").read_text().splitlines() if "sc.load(" in line
+    )
+    assert line == 'model = sc.load("…", trust=("greenhouse",))'
+    made = sc.load(small, trust=("greenhouse",))
+    assert made(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    with pytest.raises(StorageError, match="trust"):
+        sc.load(small)
