@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import torch
 import secateur as sc
 from secateur.cli.main import call
 from secateur.core.errors import StorageError
+from secateur.core.importing import current_folder
 
 CODE = """
 from torch import nn
@@ -30,7 +32,6 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The artifact that `prune` leaves of a network in a file beside it."""
     (tmp_path / "greenhouse.py").write_text(CODE)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
     words = "--method l1-filters --density 0.5 --data digits --train 2it --out runs"
     assert call(["prune", "greenhouse:build", *words.split()]) == 0
     yield next(Path("runs").rglob("small"))
@@ -58,6 +59,18 @@ def test_what_is_not_named_is_not_run_and_the_remedy_works(
     assert "--trust greenhouse" in capsys.readouterr().err
     assert call(["measure", str(small), "--trust", "greenhouse"]) == 0
     assert call(["export", str(small), "--out", "m.safetensors", "--trust", "greenhouse"]) == 0
+
+
+def test_a_file_beside_an_artifact_takes_no_installed_packages_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tomllib.py").write_text("raise SystemExit('ran')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "tomllib", raising=False)
+    before = list(sys.path)
+    with current_folder(first=False):
+        assert "ran" not in str(importlib.import_module("tomllib").__file__)
+    assert sys.path == before
 
 
 def test_the_card_loads_it(small: Path) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.modules import module as registration
 
 from ..core.errors import PlanError, StorageError, nearest
+from ..core.importing import current_folder
 from ..core.origin import Architecture, Origin, origin_of
 
 _NEVER = ("auto_map", "quantization_config", "use_pretrained_backbone")
@@ -112,7 +113,8 @@ def _call(
 def _found(package: str, name: str) -> Any:
     """The function or class `name` that the module `package` itself defines."""
     try:
-        found: Any = importlib.import_module(package)
+        with current_folder(first=False):
+            found: Any = importlib.import_module(package)
     except ImportError as error:
         raise StorageError(
             f"the network's code, '{package}', cannot be imported ({error}); install its package "

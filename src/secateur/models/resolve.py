@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +11,7 @@ import torch
 from torch import nn
 
 from ..core.errors import PlanError, nearest, unknown
+from ..core.importing import current_folder
 from ..core.random import derive
 from .registry import BUILT_IN, Builder, build, call, names
 from .size import ImageSize
@@ -41,7 +39,7 @@ def resolve(
     data: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
     data["image_size"] = image_size
     if ":" in spec:
-        with _current_folder():
+        with current_folder(first=True):
             return call(spec, _function(spec), data, options)
     if spec not in BUILT_IN:
         raise PlanError(
@@ -114,14 +112,3 @@ def _module(spec: str, path: str) -> ModuleType:
             f"model '{spec}' cannot be imported: {error}{hint}; "
             "run where the module lies, or install its package"
         ) from None
-
-
-@contextmanager
-def _current_folder() -> Iterator[None]:
-    """The current folder first on the import path, as `python -m` has it."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
