@@ -5,11 +5,15 @@ import torch
 from torch import nn
 
 import secateur as sc
+from secateur.core.axes import ElementCriterion
+from secateur.core.component import register
 from secateur.core.errors import NumberError, PlanError
 from secateur.core.types import Update
+from secateur.criteria import Magnitude
 from secateur.engine.collect import collect
 from secateur.engine.step import step
 from secateur.engine.view import ModelView
+from secateur.scope import Model
 from secateur.solve.hessian import factorise
 
 
@@ -128,7 +132,7 @@ def test_damping_is_raised_where_the_inverse_does_not_exist():
     gram[0, 1] = gram[1, 0] = 1.2e6  # and not even positive semi-definite
     found = factorise(gram, 1e-3)
     assert found.damping > 1e-3
-    assert bool(torch.isfinite(found.upper).all())
+    assert bool(torch.isfinite(found.carry * found.diagonal).all())
     with pytest.raises(NumberError, match="cannot be inverted"):
         factorise(torch.full((4, 4), torch.nan), 0.01)
 
@@ -148,5 +152,74 @@ def test_units_that_are_no_weights_are_refused():
 
 def test_a_layer_that_nothing_enters_is_judged_by_size():
     found = factorise(torch.zeros(3, 3), 0.01)
-    torch.testing.assert_close(found.upper, 1.01**0.5 * torch.eye(3))
+    torch.testing.assert_close((found.carry * found.diagonal), 1.01**0.5 * torch.eye(3))
     assert not bool(found.dead.any())
+
+
+class Side(nn.Module):
+    """Two layers that read the same, and one that does not."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(12, 5, bias=False), nn.Linear(12, 7, bias=False)
+        self.c = nn.Linear(12, 12, bias=False)
+
+    def forward(self, x):
+        y = self.c(x).tanh()
+        return self.a(y), self.b(y)
+
+
+@pytest.mark.parametrize("options", [{"density": 0.5, "block": 5}, {"pattern": "2:4"}])
+def test_layers_of_the_same_inputs_are_swept_together_as_if_alone(options):
+    torch.manual_seed(3)
+    net = Side().double()
+    x = torch.randn(90, 12).double() @ torch.randn(12, 12).double()
+    y = net.c(x).tanh().detach()
+    wanted = {}
+    for name, inputs in (("a", y), ("b", y), ("c", x)):
+        alone = nn.Sequential(nn.Linear(12, 1, bias=False)).double()
+        alone[0].weight = nn.Parameter(getattr(net, name).weight.detach().clone())
+        wanted[name] = solve(alone, inputs, **options)[0]
+    recipe = sc.recipe("sparsegpt", walk="whole", **options)
+    weights = recipe.structure.model_copy(update={"classifier": True})
+    targets = weights.targets(net)
+    view = ModelView(net, targets, stats=collect(net, recipe.required(), targets, [x]))
+    masks = step(recipe, view, Update(density=recipe.schedule.final_density), first=True)
+    for name, expected in wanted.items():
+        got = net.get_parameter(f"{name}.weight").detach() * masks[f"{name}.weight"]
+        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12)
+
+
+@register("never")
+class Never(ElementCriterion):
+    """Has nothing to say."""
+
+    def elements(self, view, param):
+        raise AssertionError("was asked")
+
+
+def test_scores_are_asked_for_only_where_they_decide_how_many_stay():
+    net, x = layer()
+    recipe = sc.recipe("sparsegpt", walk="whole")
+    weights = recipe.structure.model_copy(update={"classifier": True})
+    recipe = recipe.model_copy(update={"structure": weights, "criterion": Never()})
+    targets = weights.targets(net)
+    view = ModelView(net, targets, stats=collect(net, recipe.required(), targets, [x]))
+    assert int(step(recipe, view, Update(density=0.5))["0.weight"].sum()) == 48
+    together = recipe.model_copy(update={"criterion": Magnitude(), "scope": Model()})
+    two = nn.Sequential(nn.Linear(16, 16, bias=False), nn.Linear(16, 6, bias=False)).double()
+    two[1].weight.data.sign_()
+    targets = weights.targets(two)
+    view = ModelView(two, targets, stats=collect(two, recipe.required(), targets, [x]))
+    masks = step(together, view, Update(density=0.3))  # all 96 of the second are larger
+    assert [int(m.sum()) for m in masks.values()] == [106 - 96, 96]
+
+
+def test_runs_of_a_convolution_are_refused():
+    recipe = sc.recipe("sparsegpt", walk="whole", pattern="2:4")
+    weights = recipe.structure.model_copy(update={"classifier": True})
+    net = nn.Sequential(nn.Conv2d(4, 3, 2))
+    targets = weights.targets(net)
+    stats = collect(net, recipe.required(), targets, [torch.randn(5, 4, 6, 6)])
+    with pytest.raises(PlanError, match="N of M inputs of linear layers"):
+        step(recipe, ModelView(net, targets, stats=stats), Update(density=0.5))

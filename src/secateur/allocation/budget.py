@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..core.density import describe, keep_count
 from ..core.errors import PlanError
-from ..core.types import Groups, Scores
+from ..core.types import Groups, LazyScores, Scores
 
 
 def _floor(value: float) -> float:
@@ -29,6 +29,8 @@ Cap = Annotated[float, Field(gt=0, le=1)]
 
 def alive(scores: Scores, groups: Groups) -> Tensor:
     """[G] int64 units of each group that are not gone (a score of -inf)."""
+    if isinstance(scores, LazyScores):
+        return groups.count(scores.alive)
     return groups.count({name: scores[name] != -math.inf for name in groups.layouts})
 
 

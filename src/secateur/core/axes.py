@@ -284,18 +284,34 @@ class Solver(Component, ABC):
 
     registry: ClassVar[Registry] = Registry("solver")
     needs: ClassVar[frozenset[str]] = frozenset()
-    owns_selection: ClassVar[bool] = False
 
     def prepare(self, model: nn.Module, targets: tuple[Target, ...]) -> bool:
         """Add the parameters it will write, as zeros; whether targets may own some of them now."""
         return False
 
+
+class Repair(Solver):
+    """A solver that follows the selection, which the step has made."""
+
     @abstractmethod
     def solve(self, target: Target, proposal: Tensor, groups: Groups, view: View) -> Tensor:
         """The final mask of the target; new values of kept weights are written into the view.
 
-        The proposal keeps exactly the budget of each group; a solver that owns the selection keeps
-        as many.
+        The proposal keeps exactly the budget of each group, and so does the answer.
+        """
+
+
+class Chooser(Solver):
+    """A solver that selects while it solves: it is told how many stay, and says which.
+
+    Scores are asked for only where they decide how many stay.
+    """
+
+    @abstractmethod
+    def choose(self, keep: Mapping[str, Tensor], groups: Groups, view: View) -> dict[str, Tensor]:
+        """{target: mask} of all targets; new values of kept weights are written into the view.
+
+        `keep[target]`: int64 [groups of the target], how many of its units each keeps.
         """
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -16,6 +17,31 @@ from .time import START, Time
 
 Scores = Mapping[str, Tensor]
 """Target name -> score of each unit, shape `target.shape`, higher = keep."""
+
+
+class LazyScores(Mapping[str, Tensor]):
+    """Scores that are computed when one is first looked at: who only counts units needs none.
+
+    Attributes:
+        alive: target name -> which units are there, those whose score is not -inf.
+    """
+
+    def __init__(self, compute: Callable[[], Scores], alive: Mapping[str, Tensor]) -> None:
+        self._compute, self.alive = compute, alive
+
+    @cached_property
+    def _scores(self) -> Scores:
+        return self._compute()
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._scores[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.alive)
+
+    def __len__(self) -> int:
+        return len(self.alive)
+
 
 Masks = Mapping[str, Tensor]
 """Target name -> bool of each unit, shape `target.shape`, True = keep."""

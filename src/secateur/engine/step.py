@@ -7,12 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from ..core.axes import Criterion, View
+from ..core.axes import Chooser, Criterion, Repair, View
 from ..core.density import keep_count, share
 from ..core.errors import NumberError, PlanError
+from ..core.kth import count_rows
 from ..core.recipe import Recipe
 from ..core.select import select
-from ..core.types import Groups, Masks, Scores, Update
+from ..core.types import Groups, LazyScores, Masks, Scores, Update, keep_all
 
 
 def step(
@@ -28,14 +29,19 @@ def step(
         hold: units that stay whatever their score, where the budget of their group has room.
     """
     criterion = recipe.start if first and recipe.start is not None else recipe.criterion
-    scores = score_all(criterion, view)
     groups = recipe.scope.groups(view.targets)
-    alive = groups.count(view.masks)
     if recipe.schedule.regrows and not first:
-        return _regrow(recipe, view, update, scores, groups, alive)
-    live = _first_of_all(scores if recipe.revive else hide(scores, view.masks), hold or {})
+        return _regrow(recipe, view, update, score_all(criterion, view), groups)
+    masks = keep_all(view.targets) if recipe.revive else view.masks
+
+    def score() -> dict[str, Tensor]:
+        return _first_of_all(hide(score_all(criterion, view), masks), hold or {})
+
+    live = LazyScores(score, masks)
     keep = recipe.allocator.keep(live, groups, update.density, view)
-    _check(keep, groups.size if recipe.revive else alive)
+    _check(keep, groups.count(masks))
+    if isinstance(recipe.solver, Chooser):
+        return recipe.solver.choose(_counts(live, groups, keep), groups, view)
     return solve(recipe, view, select(live, groups, keep), groups)
 
 
@@ -79,7 +85,7 @@ def _check(keep: Tensor, alive: Tensor) -> None:
 
 
 def _regrow(
-    recipe: Recipe, view: View, update: Update, scores: Scores, groups: Groups, alive: Tensor
+    recipe: Recipe, view: View, update: Update, scores: Scores, groups: Groups
 ) -> dict[str, Tensor]:
     """Drop the weakest survivors, then grow as many elsewhere as the budget has room for.
 
@@ -88,6 +94,7 @@ def _regrow(
     what a falling density takes.
     """
     assert recipe.grow is not None
+    alive = groups.count(view.masks)
     budget = _shrunk(alive, update, groups)
     drop = torch.tensor([keep_count(update.drop, int(a)) for a in alive])
     survivors = (torch.minimum(budget, alive) - drop).clamp(min=0)
@@ -106,10 +113,21 @@ def _shrunk(alive: Tensor, update: Update, groups: Groups) -> Tensor:
     return alive if total >= held else share(alive.double() * total / held, total, alive)
 
 
+def _counts(live: Scores, groups: Groups, keep: Tensor) -> dict[str, Tensor]:
+    """{target: [its groups] units that stay}; scores decide where groups span several targets."""
+    if groups.shared:
+        chosen = select(live, groups, keep)
+        return {n: count_rows(at.matrix(chosen[n])) for n, at in groups.layouts.items()}
+    return {
+        name: keep[groups.first[name] : groups.first[name] + layout.units]
+        for name, layout in groups.layouts.items()
+    }
+
+
 def solve(
     recipe: Recipe, view: View, proposal: dict[str, Tensor], groups: Groups
 ) -> dict[str, Tensor]:
-    """Let the solver, if there is one, decide and change what survives."""
-    if recipe.solver is None:
+    """Let the solver, if there is one, change what survives."""
+    if not isinstance(recipe.solver, Repair):
         return proposal
     return {t.name: recipe.solver.solve(t, proposal[t.name], groups, view) for t in view.targets}

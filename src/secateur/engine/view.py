@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..core.axes import Costs
 from ..core.errors import NumberError, PlanError
+from ..core.finite import finite
 from ..core.random import generator
 from ..core.types import Target, element_masks, keep_all
 from ..structure.prunable import prunable
@@ -61,7 +62,7 @@ class ModelView:
     def weight(self, param: str) -> Tensor:
         """The parameter's current value, detached; NaN or infinite values are refused."""
         value = self._params[param].detach()
-        if not bool(torch.isfinite(value).all()):
+        if not finite(value):
             raise NumberError(
                 f"weight '{param}' holds NaN or infinite values; repair or retrain the model first"
             )
@@ -83,7 +84,7 @@ class ModelView:
     def write(self, param: str, value: Tensor) -> None:
         """Give a parameter new values; NaN, infinite values and another shape are refused."""
         held = self._params[param]
-        if value.shape != held.shape or not bool(torch.isfinite(value).all()):
+        if value.shape != held.shape or not finite(value):
             raise NumberError(
                 f"new values of '{param}' have shape {tuple(value.shape)} (it has "
                 f"{tuple(held.shape)}) or are not finite; the old ones stay"

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..core.axes import Solver, View
+from ..core.axes import Repair, View
 from ..core.component import register
 from ..core.errors import PlanError
 from ..core.flags import biased
@@ -16,7 +16,7 @@ from ..core.types import Groups, Target
 
 
 @register("bias-compensation")
-class BiasCompensation(Solver):
+class BiasCompensation(Repair):
     r"""b ← b + Σ_j W_:j m_j over the features j that the removed units own.
 
     W: the weight [out, in] of each layer that reads them, m_j: the mean of its input j over all

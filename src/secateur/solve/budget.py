@@ -1,14 +1,17 @@
-"""How many weights stay in each matrix, row or run of inputs, read off a proposal."""
+"""How many weights stay in each matrix, row or run of inputs, and which of them by their costs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..core.density import keep_count
 from ..core.errors import PlanError
 from ..core.layout import Layout
+from ..core.matrix import matrix
+from ..core.select import keep_rows
 
 
 @dataclass(frozen=True)
@@ -16,53 +19,67 @@ class Budget:
     """What may stay of one matrix [out, in].
 
     Attributes:
-        keep: [1] for the matrix as a whole, [out] for its rows, or [out, in / run] for runs.
+        keep: int64 [1] for the matrix as a whole, [out] for its rows, or [out, in / run] for runs.
+        out: rows of the matrix.
         run: how many consecutive inputs are compared (N:M), 0 where whole rows or matrices are.
     """
 
     keep: Tensor
+    out: int
     run: int = 0
 
-    def between(self, start: int, stop: int, inputs: int) -> Tensor:
+    def best(self, worth: Tensor, start: int, inputs: int) -> Tensor:
+        """bool [columns, out]: the weights that stay of some columns, from `start` on.
+
+        Args:
+            worth: [columns, out], higher = keep; for N:M the columns of one run.
+            start: the first of the columns.
+            inputs: columns of the whole matrix.
+        """
+        if self.run:
+            keep = self.keep[:, start // self.run]
+        else:
+            keep = self._between(start, start + len(worth), inputs)
+        if len(keep) == 1:
+            return keep_rows(worth.reshape(1, -1), keep.to(worth.device)).view(worth.shape)
+        return keep_rows(worth.T.contiguous(), keep.to(worth.device)).T
+
+    def _between(self, start: int, stop: int, inputs: int) -> Tensor:
         """[1] or [out] how many stay of the columns `start` to `stop`: an even share, exact in sum."""
         to_stop = (2 * self.keep * stop + inputs) // (2 * inputs)
         to_start = (2 * self.keep * start + inputs) // (2 * inputs)
         return to_stop - to_start
 
 
-@dataclass(frozen=True)
-class Budgets:
-    """One budget for each matrix of a stack."""
-
-    each: tuple[Budget, ...]
-
-
-def budget_of(layout: Layout, proposal: Tensor, name: str) -> Budgets:
-    """The budgets of a target whose units are grouped by `layout`.
+def budgets_of(
+    layout: Layout, keep: Tensor, shape: tuple[int, ...], dims: tuple[str, ...], name: str
+) -> list[Budget]:
+    """The budget of every matrix of a target (one, or one for each expert).
 
     Args:
-        layout: the groups of the scope.
-        proposal: bool [..., out, in], whose counts are the budget.
+        layout: how the scope groups the target's units.
+        keep: int64 [groups of the target], how many stay.
+        shape: of the weight as matrices, [..., out, in].
+        dims: what the dimensions of the weight are.
         name: of the target, for errors.
     """
-    stack = proposal.reshape(-1, *proposal.shape[-2:])  # [experts or 1, out, in]
-    experts, out, inputs = stack.shape
+    *stack, out, inputs = shape
+    experts = stack[0] if stack else 1
+    run, places = layout.size, len(layout.lead_shape)
     if layout.units == 1:
-        return Budgets(tuple(_shares(int(stack.sum()), experts, stack)))
-    if layout.units == experts * out:
-        return Budgets(tuple(Budget(rows) for rows in stack.sum(2)))
-    run = layout.size
-    if layout.units * run == stack.numel() and inputs % run == 0:
-        counts = stack.view(experts, out, inputs // run, run).sum(3)
-        return Budgets(tuple(Budget(rows, run) for rows in counts))
+        return [Budget(part[None], out) for part in _shares(int(keep), experts)]
+    if layout.units == experts * out and run == inputs:
+        return [Budget(rows, out) for rows in keep.view(experts, out)]
+    if places == len(dims) and layout.units * run == experts * out * inputs and "k" not in dims:
+        counts = matrix(keep.view(layout.lead_shape), dims)  # [..., out, in / run]
+        return [Budget(rows, out, run) for rows in counts.reshape(experts, out, inputs // run)]
     raise PlanError(
-        f"sparsegpt chooses within a tensor, a row or N of M inputs; '{name}' is cut into "
-        f"{layout.units} groups of {run}. Use scope 'tensor', 'row' or 'nm'"
+        f"sparsegpt chooses within a tensor, a row or N of M inputs of linear layers; '{name}' is cut "
+        f"into {layout.units} groups of {run}. Use scope 'tensor', 'row' or 'nm'"
     )
 
 
-def _shares(total: int, experts: int, stack: Tensor) -> list[Budget]:
+def _shares(total: int, experts: int) -> list[Tensor]:
     """The same for every expert, exact in sum."""
     cuts = [keep_count(e / experts, total) for e in range(experts + 1)]
-    pairs = zip(cuts[1:], cuts[:-1], strict=True)
-    return [Budget(stack.new_tensor([a - b], dtype=stack.sum().dtype)) for a, b in pairs]
+    return [torch.tensor(a - b) for a, b in zip(cuts[1:], cuts[:-1], strict=True)]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import NumberError
+from ..core.finite import finite
 
 STEPS = 8
 """Times the damping may be raised tenfold: from 0.01 of the mean diagonal to a million times it."""
@@ -15,15 +16,17 @@ STEPS = 8
 
 @dataclass(frozen=True)
 class Factor:
-    """H + λ I = U Uᵀ.
+    """H + λ I = U Uᵀ, U [in, in] upper triangular.
 
     Attributes:
-        upper: U [in, in], upper triangular.
+        carry: U_jk / U_kk, [in, in] with ones on its diagonal.
+        diagonal: U_kk, [in].
         dead: [in] inputs that were always 0.
         damping: λ, over the mean of the diagonal.
     """
 
-    upper: Tensor
+    carry: Tensor
+    diagonal: Tensor
     dead: Tensor
     damping: float
 
@@ -35,7 +38,8 @@ def factorise(gram: Tensor, damping: float) -> Factor:
     definite in this precision, λ is raised tenfold.
 
     >>> h = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
-    >>> u = factorise(h, 1e-9).upper
+    >>> found = factorise(h, 1e-9)
+    >>> u = found.carry * found.diagonal
     >>> torch.allclose(u @ u.T, h, atol=1e-5), bool(u[1, 0] == 0)
     (True, True)
     """
@@ -54,8 +58,11 @@ def factorise(gram: Tensor, damping: float) -> Factor:
         used = damping * 10**step
         torch.add(undamped, used * mean, out=diagonal)
         lower, failed = torch.linalg.cholesky_ex(reverse)
-        if not int(failed) and bool(torch.isfinite(lower).all()):
-            return Factor(lower.flip(0, 1), dead, used)
+        if not int(failed) and finite(lower):
+            del reverse
+            upper = lower.flip(0, 1)
+            pivots = upper.diagonal().clone()
+            return Factor(upper.div_(pivots), pivots, dead, used)
     raise NumberError(
         f"the Hessian of {len(gram)} inputs cannot be inverted with any damping up to "
         f"{damping * 10**STEPS:g}; its entries are likely not finite, check weights and data"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ..core.axes import Solver, View
+from ..core.axes import Repair, View
 from ..core.component import register
 from ..core.errors import PlanError
 from ..core.reads import Reader, readers
@@ -17,7 +17,7 @@ from ..core.types import Groups, Target
 
 
 @register("least-squares")
-class LeastSquares(Solver):
+class LeastSquares(Repair):
     r"""W_S ← W_S + (C_S − W_S G_SS)(G_SS + λI)⁻¹, the minimum of E‖y − W_S x_S‖² + λ‖ΔW‖² over W_S.
 
     W: the weight of each layer that reads the units, x: its inputs (windows of a convolution), y: what

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..core.axes import Solver, View, wide
+from ..core.axes import Chooser, View, wide
 from ..core.component import register
 from ..core.errors import PlanError
 from ..core.matrix import matrix, unmatrix
 from ..core.types import Groups, Target
-from .budget import Budget, budget_of
+from .budget import Budget, budgets_of
 from .hessian import Factor, factorise
 from .sweep import sweep
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """A target, its weight, the budgets of its matrices, and the Gram matrix of its inputs."""
+
+    target: Target
+    param: str
+    budgets: list[Budget]
+    gram: Tensor
+
+
 @register("sparsegpt")
-class SparseGPT(Solver):
+class SparseGPT(Chooser):
     r"""Ŵ ← argmin ‖W X − Ŵ X‖² column by column: δ_k = (w_j − ŵ_j) U_jk / U_kk for k > j, H = U Uᵀ.
 
     H = X Xᵀ / n + λ I over all tokens (`input_gram`), U upper triangular, λ = damping × mean diagonal.
@@ -45,40 +57,63 @@ class SparseGPT(Solver):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"input_gram", "input_rows"})
-    owns_selection: ClassVar[bool] = True
 
     block: int = Field(default=128, ge=1)
     damping: float = Field(default=0.01, gt=0, allow_inf_nan=False)
     act_order: bool = False
 
-    def solve(self, target: Target, proposal: Tensor, groups: Groups, view: View) -> Tensor:
-        """The mask of the target; the changed weight is written into the view."""
-        param = _param(target)
-        weight, dims = view.weight(param), view.dims(param)
-        rows = matrix(weight.to(wide(weight)), dims)  # [..., out, in]
-        budget = budget_of(groups.layouts[target.name], matrix(proposal, dims), target.name)
-        gram = view.stat("input_gram", param).to(rows)  # [..., in, in]
-        stack = rows.reshape(-1, *rows.shape[-2:])  # [experts or 1, out, in]
-        grams = gram.reshape(-1, *gram.shape[-2:])
-        solved = [self._matrix(*parts) for parts in zip(stack, grams, budget.each, strict=True)]
-        self._note(view, target, [found for _, _, found in solved])
-        new = torch.stack([w for w, _, _ in solved]).reshape(rows.shape)
-        mask = torch.stack([m for _, m, _ in solved]).reshape(rows.shape)
-        view.write(param, unmatrix(new, dims, tuple(weight.shape)).to(weight.dtype))
-        return unmatrix(mask, dims, tuple(weight.shape)).reshape(target.shape)
+    def choose(self, keep: Mapping[str, Tensor], groups: Groups, view: View) -> dict[str, Tensor]:
+        """The masks; layers that multiply the same inputs are swept together."""
+        masks: dict[str, Tensor] = {}
+        for layers in _alike([self._layer(t, keep[t.name], groups, view) for t in view.targets]):
+            masks |= self._together(layers, view)
+        return {target.name: masks[target.name] for target in view.targets}
 
-    def _matrix(self, rows: Tensor, gram: Tensor, budget: Budget) -> tuple[Tensor, Tensor, Factor]:
-        """One matrix [out, in]: its new values, its mask, and how H was factorised."""
-        if self.act_order and budget.run:
+    def _layer(self, target: Target, keep: Tensor, groups: Groups, view: View) -> _Layer:
+        """What is asked of a target, and what it is judged by."""
+        param = _param(target)
+        shape = matrix(view.weight(param), view.dims(param)).shape
+        layout = groups.layouts[target.name]
+        budgets = budgets_of(layout, keep, tuple(shape), view.dims(param), target.name)
+        if self.act_order and budgets[0].run:
             raise PlanError("sparsegpt: act_order would tear runs of N:M apart; leave it off")
+        return _Layer(target, param, budgets, view.stat("input_gram", param))
+
+    def _together(self, layers: list[_Layer], view: View) -> dict[str, Tensor]:
+        """{target: mask} of layers with one Gram matrix (or one for each of the same experts)."""
+        weights = [_rows(view, layer.param) for layer in layers]  # [experts or 1, out, in] each
+        gram = layers[0].gram.to(weights[0])
+        squares = gram.reshape(-1, *gram.shape[-2:])
+        budgets = zip(*[layer.budgets for layer in layers], strict=True)
+        stacks = (torch.cat(rows) for rows in zip(*weights, strict=True))
+        solved = [self._matrices(*parts) for parts in zip(stacks, squares, budgets, strict=True)]
+        found = [factor for _, _, factor in solved]
+        outs = [rows.shape[1] for rows in weights]
+        news = _stacked([new for new, _, _ in solved], outs)
+        masks = _stacked([mask for _, mask, _ in solved], outs)
+        for layer, new in zip(layers, news, strict=True):
+            weight = view.weight(layer.param)
+            view.write(layer.param, _shaped(view, layer.param, new).to(weight.dtype))
+            self._note(view, layer.target, found)
+        return {
+            layer.target.name: _shaped(view, layer.param, mask).reshape(layer.target.shape)
+            for layer, mask in zip(layers, masks, strict=True)
+        }
+
+    def _matrices(
+        self, rows: Tensor, gram: Tensor, budgets: Sequence[Budget]
+    ) -> tuple[Tensor, Tensor, Factor]:
+        """New values and mask, [in, out], of matrices [out, in] one below the other; H's factor."""
         order = gram.diagonal().argsort(descending=True, stable=True) if self.act_order else None
         if order is not None:
             rows, gram = rows[:, order], gram[order][:, order]
         found = factorise(gram, self.damping)
-        new, mask = sweep(rows.masked_fill(found.dead, 0), found.upper, budget, self.block)
+        if bool(found.dead.any()):
+            rows = rows.masked_fill(found.dead, 0)
+        new, mask = sweep(rows, found, budgets, self.block)
         if order is not None:
             back = order.argsort()
-            new, mask = new[:, back], mask[:, back]
+            new, mask = new[back], mask[back]
         return new, mask, found
 
     def _note(self, view: View, target: Target, found: list[Factor]) -> None:
@@ -101,3 +136,37 @@ def _param(target: Target) -> str:
             "Use structure 'weights'"
         )
     return target.members[0].param
+
+
+def _alike(layers: Iterable[_Layer]) -> Iterator[list[_Layer]]:
+    """Layers that follow each other and have equal Gram matrices (queries, keys and values)."""
+    run: list[_Layer] = []
+    for layer in layers:
+        if run and not _same(run[-1].gram, layer.gram):
+            yield run
+            run = []
+        run.append(layer)
+    yield run
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a is b or (a.shape == b.shape and a.device == b.device and torch.equal(a, b))
+
+
+def _rows(view: View, param: str) -> Tensor:
+    """[experts or 1, out, in] of a weight, float32 or wider."""
+    weight = view.weight(param)
+    rows = matrix(weight.to(wide(weight)), view.dims(param))
+    return rows.reshape(-1, *rows.shape[-2:])
+
+
+def _stacked(parts: list[Tensor], outs: list[int]) -> list[Tensor]:
+    """[in, all out] of every expert -> [experts, out, in] of every layer."""
+    split = [part.split(outs, dim=1) for part in parts]
+    each = zip(*split, strict=True)
+    return [(torch.stack(p) if len(p) > 1 else p[0][None]).mT for p in each]
+
+
+def _shaped(view: View, param: str, values: Tensor) -> Tensor:
+    """What `_rows` gave, in the weight's own shape."""
+    return unmatrix(values, view.dims(param), tuple(view.weight(param).shape))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import NumberError, PlanError
+from ...core.finite import finite
 from ...core.recipe import Recipe
 from ...core.types import Target, Update, element_masks
 from ..collect.observing import OBSERVED, observing, valid_of
@@ -296,7 +297,7 @@ def statistics(
     values = seen.values()
     for name, tensors in values.items():
         for param, value in tensors.items():
-            if not bool(torch.isfinite(value).all()):
+            if not finite(value):
                 raise NumberError(
                     f"statistic '{name}' of '{param}' holds NaN or infinite values: what flows into "
                     "this layer overflows; check the weights, or use a wider dtype"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import DataError, NumberError, PlanError, unknown
+from ...core.finite import finite
 from ...core.random import derive
 from ...core.types import Target
 from .loop import means
@@ -131,7 +132,7 @@ def _check(found: dict[str, Values]) -> None:
     """NaN or infinite statistics are an error here, where their name is known."""
     for statistic, values in found.items():
         for param, value in values.items():
-            if not bool(torch.isfinite(value).all()):
+            if not finite(value):
                 raise NumberError(
                     f"statistic '{statistic}' of '{param}' holds NaN or infinite values; "
                     "check weights and data, or use float64"

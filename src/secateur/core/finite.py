@@ -1,0 +1,19 @@
+"""Whether all values are finite, in one pass over them."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+
+def finite(values: Tensor) -> bool:
+    """No NaN, no infinity: the least and the largest value tell (a NaN is both of them).
+
+    >>> import torch
+    >>> finite(torch.tensor([1.0, -2.0])), finite(torch.tensor([1.0, torch.nan, 2.0]))
+    (True, False)
+    """
+    if not values.numel():
+        return True
+    return all(math.isfinite(float(edge)) for edge in values.detach().aminmax())
