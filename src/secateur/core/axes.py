@@ -285,6 +285,10 @@ class Solver(Component, ABC):
     registry: ClassVar[Registry] = Registry("solver")
     needs: ClassVar[frozenset[str]] = frozenset()
 
+    def required(self) -> frozenset[str]:
+        """The statistics this solver needs."""
+        return self.needs
+
     def prepare(self, model: nn.Module, targets: tuple[Target, ...]) -> bool:
         """Add the parameters it will write, as zeros; whether targets may own some of them now."""
         return False

@@ -164,7 +164,7 @@ class Recipe(Component):
         """Every statistic any part of the recipe needs."""
         parts = (self.criterion, self.start, self.grow, self.allocator)
         asked = [part.required() for part in parts if part is not None]
-        return frozenset().union(*asked, self.solver.needs if self.solver else ())
+        return frozenset().union(*asked, self.solver.required() if self.solver else ())
 
     def observed(self) -> frozenset[str]:
         """Those and what the basis is found by, before anything is scored."""

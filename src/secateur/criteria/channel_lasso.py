@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -22,14 +22,25 @@ class ChannelLasso(Criterion):
 
     Shapes: [target.shape] float64.
 
+    Attributes:
+        aim: y as the layers put it out, or with `sum` what brings the sums they go into back (see
+            solver `least-squares`).
+
     Paper: He, Zhang, Sun 2017, arXiv 1707.06168, which raises λ until few enough are left.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"input_gram", "output_cross"})
+    needs: ClassVar[frozenset[str]] = frozenset({"input_gram", "output_cross", "sum_cross"})
     speaks: ClassVar[Speaks] = "coupled"
+
+    aim: Literal["output", "sum"] = "output"
+
+    def required(self) -> frozenset[str]:
+        """The inputs, and what is aimed at."""
+        return frozenset({"input_gram", f"{self.aim}_cross"})
 
     def score(self, view: View, target: Target) -> Tensor:
         """[target.shape] penalties, relative."""
-        gram, wanted = response_gram(view, target), response_target(view, target)
+        gram = response_gram(view, target)
+        wanted = response_target(view, target, f"{self.aim}_cross")
         top = wanted.abs().max().clamp(min=1e-300)
         return (entries(gram, wanted) / top).view(target.shape)

@@ -34,10 +34,10 @@ def response_gram(view: View, target: Target) -> Tensor:
     return total
 
 
-def response_target(view: View, target: Target) -> Tensor:
+def response_target(view: View, target: Target, statistic: str) -> Tensor:
     r"""b_u = mean over rows of z_uᵀ y, y what the next layer put out before anything was removed.
 
-    From C = E y xᵀ (`output_cross`): the sum of W ∘ C over the inputs of u. Where nothing has been
+    From C = E y xᵀ (`statistic`): the sum of W ∘ C over the inputs of u. Where nothing has been
     removed yet y = Σ_v z_v, and b is the sum of the rows of `response_gram`.
 
     Shapes: [units] float64.
@@ -45,7 +45,7 @@ def response_target(view: View, target: Target) -> Tensor:
     total = torch.zeros(target.units, dtype=torch.float64)
     for reader in readers(view, target):
         weight = reader.weight(view)  # [out, in, kernel]
-        cross = view.stat("output_cross", reader.param).to(weight).view(weight.shape)
+        cross = view.stat(statistic, reader.param).to(weight).view(weight.shape)
         each = (weight * cross).sum((0, 2))  # [in]
         total = total.to(each) + each[reader.features.to(each.device)].sum(1)
     return total

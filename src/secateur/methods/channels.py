@@ -161,6 +161,7 @@ def channel_lasso(
     density: float = 0.7,
     solve: bool = True,
     in_order: bool = True,
+    residual: bool = True,
     kinds: tuple[str, ...] = CHANNELS,
     fine_tune: str | None = None,
     lr_scale: float = 0.1,
@@ -171,12 +172,15 @@ def channel_lasso(
     output in the dense network; the channels that come in first as λ falls stay, the same share in
     every layer, and the next layer's weights are refitted to y by least squares (`solve`). As in the
     paper layers go one after the other, with inputs from the network pruned so far (`in_order`; without
-    it all at once). The paper alternates between β and the weights, keeps more in some layers, and
-    corrects residual branches for the error of their shortcuts.
+    it all at once), and the last layer of a residual branch aims at y plus what the shortcut has lost
+    (`residual`). The paper alternates between β and the weights, keeps more in some layers, and samples
+    the input of a branch's first layer, which is left whole here.
     """
-    solver = LeastSquares() if solve else None
+    aim: Literal["output", "sum"] = "sum" if residual and in_order else "output"
+    solver = LeastSquares(aim=aim) if solve else None
+    criterion = ChannelLasso(aim=aim)
     return coupled(
-        ChannelLasso(), density, False, kinds, fine_tune, lr_scale, solver=solver, in_order=in_order
+        criterion, density, False, kinds, fine_tune, lr_scale, solver=solver, in_order=in_order
     )
 
 

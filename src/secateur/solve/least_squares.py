@@ -32,17 +32,23 @@ class LeastSquares(Repair):
 
     Attributes:
         fit: all kept `weights`, or one of the `scales` per unit.
+        aim: y the layer's own `output`, or with `sum` what brings the sum it is added to back, where
+            there is one: y + (e − e') / a, e and e' the shortcut before and now, a the norm's factor.
         damping: λ over the mean diagonal; it ties the weights to what they were.
 
-    Paper: He, Zhang, Sun 2017, arXiv 1707.06168 (weights); Luo, Wu, Lin 2017, arXiv 1707.06342
-    (scales). In residual networks He et al. also correct the last layer of a branch for the error of
-    the shortcut, which is not done here.
+    Paper: He, Zhang, Sun 2017, arXiv 1707.06168 (weights, and `sum` for residual branches); Luo, Wu,
+    Lin 2017, arXiv 1707.06342 (scales).
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"input_gram", "output_cross"})
+    needs: ClassVar[frozenset[str]] = frozenset({"input_gram", "output_cross", "sum_cross"})
 
     fit: Literal["weights", "scales"] = "weights"
+    aim: Literal["output", "sum"] = "output"
     damping: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+
+    def required(self) -> frozenset[str]:
+        """The inputs, and what is aimed at."""
+        return frozenset({"input_gram", f"{self.aim}_cross"})
 
     def solve(self, target: Target, proposal: Tensor, groups: Groups, view: View) -> Tensor:
         """The proposal; the weights of the target's readers are written."""
@@ -53,7 +59,7 @@ class LeastSquares(Repair):
             lost = torch.zeros(weight.shape[1:], dtype=torch.bool, device=flat.device)
             lost[reader.features[gone].flatten().to(flat.device)] = True
             owner = _owner(weight, reader, target.units).flatten()
-            cross = view.stat("output_cross", reader.param).to(flat)
+            cross = view.stat(f"{self.aim}_cross", reader.param).to(flat)
             new = self._refit(flat, lost.flatten(), _gram(view, reader, flat), cross, owner)
             shape = view.weight(reader.param).movedim(reader.dim, 1).shape
             new = new.view(shape).movedim(1, reader.dim)

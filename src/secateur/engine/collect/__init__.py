@@ -15,6 +15,7 @@ from . import (
     maps,
     output_cross,
     routed_output,
+    sum_cross,
     synaptic_flow,
     unit_taylor,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "names",
     "output_cross",
     "routed_output",
+    "sum_cross",
     "synaptic_flow",
     "unit_taylor",
 ]
