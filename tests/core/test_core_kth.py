@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from secateur.core.kth import _by_numpy, _by_torch, count_rows, kth_rows
+from secateur.core.kth import SAMPLE, _by_numpy, _by_torch, _near, count_rows, kth_rows
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -58,3 +58,17 @@ def test_counting() -> None:
     mask = torch.tensor([[True, False, True], [False, False, False]])
     assert count_rows(mask).tolist() == [2, 0]
     assert count_rows(mask.t()).tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("fooled", [False, True])
+def test_long_rows_are_narrowed_by_a_sample(fooled: bool) -> None:
+    """Also where the sample, values at equal distances, is nothing like the rest."""
+    score = torch.randn(1, 40 * SAMPLE, generator=torch.Generator().manual_seed(0))
+    if fooled:
+        score[:, ::40] += 100
+    before, sorted_ = score.clone(), score.sort(descending=True).values
+    for k in (1, 2, 100, 30 * SAMPLE, 40 * SAMPLE - 1, 40 * SAMPLE):
+        assert torch.equal(kth_rows(score, torch.tensor([k])), sorted_[:, k - 1 : k])
+    inside, _ = _near(score[0].numpy(), 20 * SAMPLE)
+    assert (len(inside) == 40 * SAMPLE) == fooled
+    assert torch.equal(score, before)

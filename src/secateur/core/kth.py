@@ -18,7 +18,10 @@ import torch
 from torch import Tensor
 
 SAMPLE = 4096
-"""Values looked at to guess whether a row has many ties."""
+"""Values looked at to guess whether a row has many ties, and where its threshold lies."""
+
+NEAR = 128
+"""Places of the sample on both sides of the threshold, four deviations of a random one's."""
 
 
 def kth_rows(score: Tensor, k: Tensor) -> Tensor:
@@ -79,9 +82,25 @@ def _of_one(row: Any, rank: int) -> Tensor:
         else:
             rank -= len(left) - more
             left = left[left > often]
+    left, rank = _near(left, rank)
     left = left.copy() if left is row else left
     left.partition(rank)
     return torch.from_numpy(left[rank : rank + 1].copy()).view(1, 1)
+
+
+def _near(values: Any, rank: int) -> tuple[Any, int]:
+    """Those of many values among which the one at `rank` is, and its rank there.
+
+    A sample gives two bounds that have it between them but for very unlucky samples.
+    """
+    if len(values) < 16 * SAMPLE:
+        return values, rank
+    some = np.sort(values[:: len(values) // SAMPLE])
+    place = rank * len(some) // len(values)
+    low, high = some[max(0, place - NEAR)], some[min(place + NEAR, len(some) - 1)]
+    below = int(np.count_nonzero(values < low))
+    inside = values[(values >= low) & (values <= high)]
+    return (inside, rank - below) if below <= rank < below + len(inside) else (values, rank)
 
 
 def _often(values: Any) -> Any | None:

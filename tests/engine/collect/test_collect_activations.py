@@ -164,3 +164,39 @@ def test_layers_that_are_not_called_have_no_values_and_no_data_is_an_error():
         collect(nn.Linear(2, 2), ["input_mean"], ["weight"], [])
     with pytest.raises(PlanError, match="need batches"):
         collect(nn.Linear(2, 2), ["input_mean"], ["weight"])
+
+
+class Beside(nn.Module):
+    """Two layers of the same input, which is written to before a third reads it."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = (nn.Linear(3, n, bias=False) for n in (2, 4, 1))
+
+    def forward(self, x):
+        x = x.clone()
+        return self.a(x).sum() + self.b(x).sum() + self.c(x.mul_(2)).sum()
+
+
+def test_what_layers_share_is_worked_out_once_and_never_taken_for_what_it_became(monkeypatch):
+    products = []
+    gram = OBSERVED["input_gram"].accumulator
+    honest = gram.measure
+    monkeypatch.setattr(gram, "measure", lambda self, v: products.append(1) or honest(self, v))
+    net, batches = Beside(), [torch.randn(5, 3), torch.randn(2, 3)]
+    names = ["a.weight", "b.weight", "c.weight"]
+    with torch.no_grad(), observing(net, {"input_gram": ("input_gram", None)}, names) as seen:
+        for batch in batches:
+            net(batch)
+    x = torch.cat(batches)
+    found = seen.values()["input_gram"]
+    torch.testing.assert_close(found["a.weight"], x.T @ x / 7)
+    assert torch.equal(found["a.weight"], found["b.weight"])
+    torch.testing.assert_close(found["c.weight"], 4 * x.T @ x / 7)
+    assert len(products) == 4
+    with (
+        torch.inference_mode(),
+        observing(net, {"input_gram": ("input_gram", None)}, names) as seen,
+    ):
+        net(x)
+    torch.testing.assert_close(seen.values()["input_gram"]["c.weight"], 4 * x.T @ x / 7)

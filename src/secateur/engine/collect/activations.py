@@ -133,12 +133,17 @@ class Gram(Accumulator):
 
     def add(self, values: Tensor) -> None:
         """Add xᵀx of a batch of rows [n, features]."""
-        if self.total is None:
-            self.total = torch.zeros(
-                values.shape[1], values.shape[1], dtype=values.dtype, device=values.device
-            )
-        self.total.addmm_(values.T, values)
-        self.rows += values.shape[0]
+        self.take(self.measure(values))
+
+    def measure(self, values: Tensor) -> tuple[Tensor, int]:
+        """xᵀx and n."""
+        return values.T @ values, values.shape[0]
+
+    def take(self, measured: tuple[Tensor, int]) -> None:
+        """Add them to the sums."""
+        square, rows = measured
+        self.total = square.clone() if self.total is None else self.total.add_(square)
+        self.rows += rows
 
     def value(self) -> Tensor:
         """The mean over all rows."""

@@ -49,8 +49,34 @@ class Accumulator(ABC):
     def value(self) -> Tensor:
         """The statistic of everything so far."""
 
+    def measure(self, values: Tensor) -> Any:
+        """The costly part of `add`: the same for every layer that is given the same values."""
+        return values
+
+    def take(self, measured: Any) -> None:
+        """The rest of `add`; what `measure` gave stays as it is, since other layers take it too."""
+        self.add(measured)
+
+
+class _SameInput:
+    """What layers that are called on one tensor one after the other need to work out once."""
+
+    def __init__(self) -> None:
+        self._of: tuple[Tensor, int] | None = None
+        self._known: dict[str, Any] = {}
+
+    def known(self, x: Tensor) -> dict[str, Any]:
+        """What is known of `x`: empty for another tensor than last time, or where x was written to."""
+        if x.is_inference():  # writes to it are not counted
+            return {}
+        if self._of is None or self._of[0] is not x or self._of[1] != x._version:
+            self._of, self._known = (x, x._version), {}
+        return self._known
+
 
 Side = Literal["input", "output"]
+MAPS = (_ConvNd, _NormBase, nn.GroupNorm)
+"""Layers whose features are not the last dimension."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +121,7 @@ class Observation:
             for name, (base, option) in asked.items()
         }
         self._asked, self._experts = dict(asked), dict[tuple[str, str, int], Accumulator]()
+        self._same = _SameInput()
         self.sides = {name: OBSERVED[base].side for name, (base, _) in asked.items()}
         self.seen: set[tuple[Side, str]] = set()
         self.stacks: dict[str, int] = {}
@@ -133,19 +160,24 @@ class Observation:
 
     def add(self, module: nn.Module, param: str, side: Side, x: Tensor, valid: Valid) -> None:
         """Feed one call of the layer to all accumulators of one side."""
-        parts = [self.parts[n][param] for n, s in self.sides.items() if s == side]
-        chosen = valid_only(x.detach(), valid(), param)
+        known = self._same.known(x) if side == "input" and not isinstance(module, MAPS) else {}
+        if "" not in known:
+            chosen = valid_only(x.detach(), valid(), param)
+            known[""] = chosen.to(wide(chosen))
+        chosen = known[""]
         if not chosen.numel():
             return
         self.seen.add((side, param))
-        chosen = chosen.to(wide(chosen))
         rows: Tensor | None = None
-        for part in parts:
+        for name in (n for n, s in self.sides.items() if s == side):
+            part = self.parts[name][param]
             if part.form == "maps":
                 part.add(chosen)
                 continue
-            rows = rows if rows is not None else as_rows(module, chosen, side)
-            part.add(rows)
+            if name not in known:
+                rows = rows if rows is not None else as_rows(module, chosen, side)
+                known[name] = part.measure(rows)
+            part.take(known[name])
 
 
 @contextmanager
@@ -240,7 +272,7 @@ def as_rows(module: nn.Module, x: Tensor, side: Side) -> Tensor:
     """[n, features]: samples, tokens or positions by what a weight of the layer multiplies."""
     if isinstance(module, _ConvNd) and side == "input":
         return _windows(module, x)
-    if isinstance(module, _ConvNd | _NormBase | nn.GroupNorm):
+    if isinstance(module, MAPS):
         return x.movedim(1, -1).reshape(
             -1, x.shape[1]
         )  # [n, channels, ...] -> [n * places, channels]
