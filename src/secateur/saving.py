@@ -132,10 +132,26 @@ def _named(
     return found
 
 
-def _described(model: nn.Module, origin: Origin, record: Mapping[str, Any]) -> Manifest:
+def describe(model: nn.Module, folder: Path, record: Mapping[str, Any], *, stock: bool) -> None:
+    """Card and `pruning.json` of a folder whose weights are written, of a model that has none.
+
+    Args:
+        model: the network on the meta device, its history with it.
+        folder: holds `model.safetensors` as `save` writes it, and the configuration.
+        record: plain data.
+        stock: whether the architecture alone builds it, which shapes cannot tell.
+    """
+    manifest = _described(model, known_origin(model), record, stock)
+    _write_description(folder, manifest, huggingface.hub_name(model))
+
+
+def _described(
+    model: nn.Module, origin: Origin, record: Mapping[str, Any], stock: bool | None = None
+) -> Manifest:
     """The manifest without digests; a network that could not be built again is refused here."""
     current = hugging_face(model)
-    stock = current is not None and _is_stock(model, current, origin.example)
+    if stock is None:
+        stock = current is not None and _is_stock(model, current, origin.example)
     more: Shapes = {}
     if not stock and origin.architecture is not None:
         more = _checked_history(model, origin)
@@ -176,9 +192,11 @@ def _checked_history(model: nn.Module, origin: Origin) -> Shapes:
     if any(edits.retrace for edits in origin.edits):
         return {}  # seen to be right when it was traced
     trust = (origin.architecture.constructor.partition(":")[0],)
-    made = build(origin.architecture, OWN, trust)
-    for edits in origin.edits:
-        made = _again(made, edits)
+    device = "meta" if any(p.is_meta for p in model.parameters()) else "cpu"
+    with torch.device(device):
+        made = build(origin.architecture, OWN, trust)
+        for edits in origin.edits:
+            made = _again(made, edits)
     more = added(made, shapes)
     add(made, more)
     wrong = misfit(made, shapes)
@@ -203,7 +221,7 @@ def _write_description(folder: Path, manifest: Manifest, base: str) -> None:
     digests = {"weights": _digest(folder / WEIGHTS)}
     if (folder / MASKS).exists():
         digests["masks"] = _digest(folder / MASKS)
-    files = sorted({p.name for p in folder.iterdir()} | {CARD, NAME})
+    files = sorted({p.name for p in folder.iterdir() if p.name[0] != "."} | {CARD, NAME})
     full = manifest.model_copy(update={**digests, "files": tuple(files)})
     name = full.made.partition(":")[2]
     (folder / CARD).write_text(card(full, f"{name}, pruned", base), encoding="utf-8")

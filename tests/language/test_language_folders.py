@@ -49,7 +49,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(source, data, tmp_
     with pytest.raises(DataError, match="looks at activations"):
         sc.prune_folder(source, "wanda", tmp_path / "out")
     with pytest.raises(PlanError, match="activations='disk' would be ignored"):
-        sc.prune_folder(source, "flap", tmp_path / "out", data=data, activations="disk")
+        sc.prune_folder(source, "llm-pruner", tmp_path / "out", data=data, activations="disk")
     with pytest.raises(PlanError, match="nothing is trained; `training` would be ignored"):
         sc.prune_folder(source, "wanda", tmp_path / "out", data=data, training=sc.Training())
     assert not list(tmp_path.iterdir())

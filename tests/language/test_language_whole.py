@@ -26,6 +26,8 @@ METHODS = {
     "magnitude": {"density": 0.5},
 }
 STOCK = {"flap", "shortgpt", "shortened-llama", "smart-farm", "magnitude"}
+WHOLE = {"llm-pruner", "shortened-llama", "slicegpt", "magnitude"}
+"""Methods that have the whole model in memory; they are proved in float64."""
 THREE_LAYERS = {"llm-pruner", "shortgpt", "shortened-llama"}
 """Methods that spare the first and the last layer, or take one of three."""
 IDS = torch.arange(4, 14).view(1, -1)
@@ -44,7 +46,7 @@ def test_every_method_from_a_folder_to_a_folder(source, short, data, tmp_path, m
     assert record["parameters"][0] == sum(p.numel() for p in load_stock(source).parameters())
     assert record["parameters"] == json.loads(json.dumps(done.record["parameters"]))
     if method != "magnitude":
-        assert record["proof"]["error"] < 1e-9
+        assert record["proof"]["error"] < (1e-9 if method in WHOLE else 1e-6)
         assert record["parameters"][1] < record["parameters"][0] or method == "slicegpt"
     assert (record["loadable"] == "stock") == (method in STOCK)
     again = sc.load(out)
@@ -78,7 +80,7 @@ def test_squared_gradients_are_taken_of_single_samples(source, data, tmp_path, m
         raise Enough
 
     monkeypatch.setattr(whole, "prune", prune)
-    for method in ("llm-pruner", "flap"):
+    for method in ("llm-pruner", "shortened-llama"):
         with pytest.raises(Enough):
             sc.prune_folder(
                 source, method, tmp_path / "out", data=data, sampling=Sampling(8, 16), compare=False,
@@ -117,7 +119,7 @@ def test_the_command_says_what_went_and_what_loads_it(source, data, tmp_path, ca
     words += ["--length", "16", "--data", str(data), "--out", str(tmp_path / "out")]
     assert call([*words, "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    assert "the whole model is in memory" in shown
+    assert "3 blocks, one in memory at a time, twice: to score them, then to cut them" in shown
     assert "memory beside the program, about" in shown
     assert not list(tmp_path.iterdir())
     assert call(words) == 0
@@ -134,8 +136,8 @@ def test_a_dry_run_expects_the_size_that_comes_out(source, data, tmp_path):
     sc.prune_folder(source, "shortgpt", tmp_path / "out", density=2 / 3, data=data,
                     sampling=Sampling(8, 16), compare=False)  # fmt: skip
     size = (tmp_path / "out" / "model.safetensors").stat().st_size
-    assert plan.disk[1] == pytest.approx(size, rel=0.2)
-    assert plan.disk[1] < plan.disk[0]
+    assert plan.disk == pytest.approx(size, rel=0.2)
+    assert plan.disk < sum(path.stat().st_size for path in source.glob("*.safetensors"))
 
 
 def test_too_little_memory_is_said_before_anything_is_read(source, data, tmp_path, monkeypatch):
@@ -143,9 +145,9 @@ def test_too_little_memory_is_said_before_anything_is_read(source, data, tmp_pat
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(whole, "opened", None)
     with pytest.raises(StorageError, match=r"takes about .* 7.17 kB are available"):
-        sc.prune_folder(source, "flap", tmp_path / "out", data=data)
-    with pytest.raises(StorageError, match="available"):
-        sc.plan_folder(source, "flap")
+        sc.prune_folder(source, "llm-pruner", tmp_path / "out", data=data)
+    with pytest.raises(StorageError, match="available: it rests on gradient"):
+        sc.plan_folder(source, "llm-pruner")
 
 
 def test_what_is_expected_follows_from_what_the_method_does(source):

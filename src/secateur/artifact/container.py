@@ -8,6 +8,8 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from itertools import accumulate
+from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,21 +66,33 @@ def write_container(file: BinaryIO, tensors: Mapping[str, Tensor], text: str) ->
     SHA-256 over the 8 length bytes and the header, with 64 zeros in its own place; `text` has to
     hold digests of the tensors if they are to be covered.
     """
-    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # alignment
+    specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    head, places = sealed_header(specs, text)
+    file.write(head)
+    for name in places:
+        file.write(raw(tensors[name]))
+
+
+Spec = tuple[torch.dtype, tuple[int, ...]]
+
+
+def sealed_header(specs: Mapping[str, Spec], text: str) -> tuple[bytes, dict[str, int]]:
+    """What such a file begins with, and the byte at which each tensor starts, in the file's order."""
+    sizes = {n: prod(shape) * dtype.itemsize for n, (dtype, shape) in specs.items()}
+    order = sorted(specs, key=lambda name: (-specs[name][0].itemsize, name))  # alignment
     metadata = {DIGEST_KEY: _ZEROS, KEY: text, "format": "pt"}  # what transformers asks for
     header: dict[str, object] = {"__metadata__": metadata}
     offset = 0
     for name in order:
-        size = tensors[name].numel() * tensors[name].element_size()
+        dtype, shape = specs[name]
+        end = offset + sizes[name]
         header[name] = {
-            "dtype": CODES[tensors[name].dtype],
-            "shape": list(tensors[name].shape),
-            "data_offsets": [offset, offset + size],
-        }
-        offset += size
-    file.write(_sealed(header))
-    for name in order:
-        file.write(raw(tensors[name]))
+            "dtype": CODES[dtype], "shape": list(shape), "data_offsets": [offset, end],
+        }  # fmt: skip
+        offset = end
+    head = _sealed(header)
+    starts = accumulate((sizes[name] for name in order), initial=len(head))
+    return head, dict(zip(order, starts, strict=False))
 
 
 class Container:

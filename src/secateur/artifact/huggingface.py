@@ -25,12 +25,17 @@ TOKENIZER_FILES = (
 
 def add_configuration(model: Any, folder: Path) -> None:
     """config.json and, where the model generates text, generation_config.json."""
+    add_config(model, folder)
+    if model.can_generate() and model.generation_config is not None:
+        model.generation_config.save_pretrained(folder)
+
+
+def add_config(model: Any, folder: Path) -> None:
+    """config.json."""
     config = copy.deepcopy(model.config)
     config.architectures = [type(model).__name__]
     config.dtype = str(model.dtype).removeprefix("torch.")
     config.save_pretrained(folder)
-    if model.can_generate() and model.generation_config is not None:
-        model.generation_config.save_pretrained(folder)
 
 
 def add_tokenizer(model: nn.Module, tokenizer: Any, folder: Path) -> None:

@@ -20,11 +20,20 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
     >>> state_digest(one) == state_digest(two) != state_digest({"a": torch.ones(2)})
     True
     """
+    return digest_of_parts({name: tensor_digest(tensor) for name, tensor in state.items()})
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """Dtype, shape and SHA-256 of the bytes of one tensor: what `state_digest` says of it."""
+    own = tensor.detach().cpu().contiguous()
+    return f"{CODES.get(own.dtype, str(own.dtype))} {list(own.shape)} {digest(own)}"
+
+
+def digest_of_parts(parts: Mapping[str, str]) -> str:
+    """`state_digest` of a state whose tensors were seen one by one: name -> `tensor_digest`."""
     total = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        kind = CODES.get(tensor.dtype, str(tensor.dtype))
-        total.update(f"{name} {kind} {list(tensor.shape)} {digest(tensor)}\n".encode())
+    for name in sorted(parts):
+        total.update(f"{name} {parts[name]}\n".encode())
     return total.hexdigest()
 
 

@@ -39,6 +39,6 @@ class LayerScale(Criterion):
 
     def score(self, view: View, target: Target) -> Tensor:
         """[target.shape] the inner scores times the factor of the target's third."""
-        alike = [t.name for t in view.targets if t.kind == target.kind]
+        alike = [t.name for t in view.every if t.kind == target.kind]
         third = 3 * alike.index(target.name) // len(alike)
         return self.inner.score(view, target) * (self.early, self.middle, self.late)[third]

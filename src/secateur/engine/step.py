@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -32,17 +33,27 @@ def step(
     groups = recipe.scope.groups(view.targets)
     if recipe.schedule.regrows and not first:
         return _regrow(recipe, view, update, score_all(criterion, view), groups)
-    masks = keep_all(view.targets) if recipe.revive else view.masks
-
-    def score() -> dict[str, Tensor]:
-        return _first_of_all(hide(score_all(criterion, view), masks), hold or {})
-
-    live = LazyScores(score, masks)
-    keep = recipe.allocator.keep(live, groups, update.density, view)
-    _check(keep, groups.count(masks))
+    score = lambda: score_all(criterion, view)  # noqa: E731
+    live, keep = budgets(recipe, view, update, score, groups, hold)
     if isinstance(recipe.solver, Chooser):
         return recipe.solver.choose(_counts(live, groups, keep), groups, view)
     return solve(recipe, view, select(live, groups, keep), groups)
+
+
+def budgets(
+    recipe: Recipe,
+    view: View,
+    update: Update,
+    score: Callable[[], Scores],
+    groups: Groups,
+    hold: Masks | None = None,
+) -> tuple[LazyScores, Tensor]:
+    """What a selection needs: the scores, computed when they are looked at, and [G] how many stay."""
+    masks = keep_all(view.targets) if recipe.revive else view.masks
+    live = LazyScores(lambda: _first_of_all(hide(score(), masks), hold or {}), masks)
+    keep = recipe.allocator.keep(live, groups, update.density, view)
+    _check(keep, groups.count(masks))
+    return live, keep
 
 
 def score_all(criterion: Criterion, view: View) -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ class ModelView:
     def weight(self, param: str) -> Tensor:
         """The parameter's current value, detached; NaN or infinite values are refused."""
         value = self._params[param].detach()
-        if not finite(value):
+        if not value.is_meta and not finite(value):
             raise NumberError(
                 f"weight '{param}' holds NaN or infinite values; repair or retrain the model first"
             )

@@ -20,6 +20,7 @@ from ..engine.blockwise.shards import Shards
 from ..engine.blockwise.skeleton import Skeleton
 from ..engine.train import Training
 from ..text.calibration import Sampling
+from .smaller import plan_smaller, prune_smaller, why_in_memory
 from .texts import Given, check_decoder, fitting, local, measure, prepared
 from .whole import WholePreview, plan_whole, prune_whole
 
@@ -66,15 +67,17 @@ def prune_folder(
     check_free(Path(out), source)
     check_decoder(source, recipe, data is not None)
     given = Given(str(model), data, sampling, compare, seed, training)
-    if recipe.walk == "whole":
+    if recipe.walk != "blocks" and (why := why_in_memory(source, recipe)):
         if activations != "memory":
             raise PlanError(
-                f"method '{recipe.method}' works on the whole model in memory; activations='disk' "
-                "would be ignored"
+                f"method '{recipe.method}' works on the whole model in memory ({why}); "
+                "activations='disk' would be ignored"
             )
-        return prune_whole(source, recipe, Path(out), given, progress)
+        return prune_whole(source, recipe, Path(out), given, progress, why)
     if training is not None:
         raise PlanError("block by block nothing is trained; `training` would be ignored")
+    if recipe.walk == "whole":
+        return prune_smaller(source, recipe, Path(out), given, activations, progress)
     return _by_blocks(source, recipe, Path(out), given, activations, progress)
 
 
@@ -122,6 +125,8 @@ def plan_folder(
     """What `prune_folder` would do, need and leave; a model that is pruned whole is read for it."""
     source, recipe = local(model), as_recipe(what, options)
     chosen = fitting(source, sampling, 0)
+    if recipe.walk != "blocks" and (why := why_in_memory(source, recipe)):
+        return plan_whole(source, recipe, why)
     if recipe.walk == "whole":
-        return plan_whole(source, recipe)
+        return plan_smaller(source, recipe, chosen, activations)
     return preview(Skeleton(Shards(source)), recipe, chosen, activations)

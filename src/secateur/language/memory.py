@@ -49,11 +49,12 @@ def _of_group() -> int | None:
     return int(most.read_text()) - int(now.read_text())
 
 
-def check_memory(peak: int, source: Path) -> None:
-    """Refuse what would not fit."""
+def check_memory(peak: int, source: Path, why: str) -> None:
+    """Refuse what would not fit; `why` it has to be in memory."""
     free = available()
     if free is not None and peak > free:
         raise StorageError(
-            f"'{source}' pruned in memory takes about {size(peak)}, {size(free)} are available; use "
-            "a method that goes block by block (wanda, ria, sparsegpt, owl), or a larger machine"
+            f"'{source}' pruned in memory takes about {size(peak)}, {size(free)} are available: {why}; "
+            "use a method that goes block by block (wanda, sparsegpt, flap, smart-farm, shortgpt, …), "
+            "or a larger machine"
         )

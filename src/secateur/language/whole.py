@@ -16,9 +16,10 @@ from ..core.errors import DataError
 from ..core.recipe import Recipe
 from ..engine.blockwise.folder import Done, Progress
 from ..engine.blockwise.memory import return_freed_tensors
-from ..engine.blockwise.preview import size
+from ..engine.blockwise.preview import share_left, size
 from ..engine.blockwise.shards import Shards
 from ..engine.blockwise.skeleton import quiet
+from ..engine.blockwise.weightless import example_for
 from ..engine.plan import Plan, make_plan
 from ..engine.train import preset
 from ..saving import save
@@ -43,18 +44,20 @@ class WholePreview:
         plan: targets, groups, budgets.
         disk: bytes of the original's weights, and about those of the result's.
         memory: bytes at the peak, about.
+        why: what keeps the method from going block by block.
         blocks: 1: the model is one piece.
     """
 
     plan: Plan
     disk: tuple[int, int]
     memory: int
+    why: str
     blocks: int = 1
 
     def lines(self) -> Iterator[str]:
         """The preview as text."""
         yield from self.plan.lines()
-        yield "the whole model is in memory: this method looks at all of it"
+        yield f"the whole model is in memory: {self.why}"
         yield f"disk: about {size(self.disk[1])}; the original {size(self.disk[0])}"
         yield f"memory beside the program, about {size(self.memory)}"
 
@@ -62,32 +65,22 @@ class WholePreview:
         return "\n".join(self.lines())
 
 
-def plan_whole(source: Path, recipe: Recipe) -> WholePreview:
+def plan_whole(source: Path, recipe: Recipe, why: str) -> WholePreview:
     """The preview of a recipe on the model of a folder, which is read for it."""
     shards = Shards(source)
     peak = expected_peak(shards, recipe)
-    check_memory(peak, source)
+    check_memory(peak, source, why)
     model = opened(source)
     plan = make_plan(model, recipe, example_for(model))
-    left = round(shards.bytes * _share_left(plan, model))
-    return WholePreview(plan, (shards.bytes, left), peak)
-
-
-def _share_left(plan: Plan, model: nn.Module) -> float:
-    """Of the parameters, where every unit of a target weighs the same; 1 where nothing is cut."""
-    if plan.keep is None or not can_go(plan.targets):
-        return 1.0
-    sizes = {name: p.numel() for name, p in model.named_parameters()}
-    owned = {m.param for t in plan.targets for m in t.members if m.param in sizes}
-    gone = sum(sizes[name] for name in owned) * (1 - plan.keep / plan.units)
-    return 1 - gone / sum(sizes.values())
+    left = round(shards.bytes * share_left(plan, model))
+    return WholePreview(plan, (shards.bytes, left), peak, why)
 
 
 def prune_whole(
-    source: Path, recipe: Recipe, out: Path, given: Given, progress: Progress | None
+    source: Path, recipe: Recipe, out: Path, given: Given, progress: Progress | None, why: str = ""
 ) -> Done:
-    """Prune the model of a folder in memory and save what is left."""
-    check_memory(expected_peak(Shards(source), recipe), source)
+    """Prune the model of a folder in memory and save what is left; `why` it is not done by blocks."""
+    check_memory(expected_peak(Shards(source), recipe), source, why)
     needs = recipe.observed() or recipe.recovery
     ready = prepared(source, recipe, given, needed=bool(needs))
     return_freed_tensors()
@@ -124,13 +117,6 @@ def opened(source: Path) -> nn.Module:
         model: Any = stock_model(source)
     model.config.use_cache = False
     return model.eval()
-
-
-def example_for(model: nn.Module) -> dict[str, Tensor]:
-    """Two short inputs of different tokens, to trace on."""
-    table: Any = model.get_input_embeddings()  # type: ignore[operator]
-    ids = torch.arange(32).view(2, 16) % table.weight.shape[0]
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def _pruned(

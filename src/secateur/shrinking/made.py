@@ -83,8 +83,8 @@ def make(
     if layers:
         made = _fewer_layers(made, list(layers), example)
     if made.edits.retrace is None:
-        _tell_config(
-            stock, made, fit_config(stock, made.module, _sizes(made.edits), made.lost), example
+        tell_config(
+            stock, made, fit_config(stock, made.module, sizes(made.edits), made.lost), example
         )
     else:
         made.fit = Fit(why=f"level {made.edits.retrace.level}: it holds graphs")
@@ -153,18 +153,19 @@ def _is_number(change: Change) -> bool:
     return type(change.old) is type(change.new) and isinstance(change.old, int | float)
 
 
-def _sizes(edits: Edits) -> list[tuple[Any, Any]]:
+def sizes(edits: Edits) -> list[tuple[Any, Any]]:
     """(old, new) of every size that changed, and of every other number of a module."""
     cuts = [kept for dims in edits.tensors.values() for kept in dims.values()]
     numbers = [(c.old, c.new) for c in edits.attributes if _is_number(c)]
     return [(kept.size, kept.count) for kept in cuts] + numbers
 
 
-def _tell_config(stock: nn.Module, made: Made, fit: Fit, example: Any) -> None:
+def tell_config(stock: nn.Module, made: Made, fit: Fit, example: Any) -> None:
     """Write what fits into the new network, its configuration and the edits.
 
     Attributes of modules that nothing reads may still say an old size; they follow the configuration,
-    and if something does read them after all, the configuration does not fit.
+    and if something does read them after all, the configuration does not fit. A network without
+    weights is not run: shapes and attributes alone are told, and whoever has the weights proves them.
     """
     if fit.why:  # no class builds it: what its modules say of themselves stays
         fit = replace(fit, stale=())
@@ -174,7 +175,8 @@ def _tell_config(stock: nn.Module, made: Made, fit: Fit, example: Any) -> None:
     told = (*settings, *fit.stale)
     replay(made.module, Edits(attributes=told))
     args, kwargs = arguments(example)
-    if fit.stale and not gap(before, made.module, args, kwargs) <= TOLERANCE:
+    runs = not any(p.is_meta for p in made.module.parameters())
+    if runs and fit.stale and not gap(before, made.module, args, kwargs) <= TOLERANCE:
         back = (c.model_copy(update={"old": c.new, "new": c.old}) for c in told)
         replay(made.module, Edits(attributes=tuple(back)))
         names = ", ".join(f"{c.module}.{c.attribute}" for c in fit.stale[:3])
@@ -183,7 +185,8 @@ def _tell_config(stock: nn.Module, made: Made, fit: Fit, example: Any) -> None:
     shared = share_config(stock, made.module, made.edits.attributes, settings, made.lost)
     attributes = _merged(shared, (*late, *settings))
     made.edits = made.edits.model_copy(update={"attributes": attributes})
-    made.fit = fit if fit.why else replace(fit, why=_otherwise(made.module, args, kwargs))
+    why = fit.why or (_otherwise(made.module, args, kwargs) if runs else "")
+    made.fit = replace(fit, why=why)
 
 
 def _otherwise(small: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:

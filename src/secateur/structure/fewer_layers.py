@@ -45,7 +45,7 @@ def twin(model: nn.Module) -> nn.Module:
 def skipped(model: nn.Module, names: Sequence[str]) -> Iterator[None]:
     """Inside, the named layers hand on their input: what removal has to equal."""
     hooks = [
-        model.get_submodule(name).register_forward_hook(_hand_on, prepend=True, with_kwargs=True)
+        model.get_submodule(name).register_forward_hook(hand_on, prepend=True, with_kwargs=True)
         for name in names
     ]
     try:
@@ -55,8 +55,8 @@ def skipped(model: nn.Module, names: Sequence[str]) -> Iterator[None]:
             hook.remove()
 
 
-def _hand_on(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-    """The output with its first floating tensor exchanged for the first that went in."""
+def hand_on(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    """A layer's output, the first floating tensor of it exchanged for the first that went in."""
     given = next(_floats((args, kwargs)))
     first = next(_floats(output))
     return pytree.tree_map(lambda value: given if value is first else value, output)

@@ -25,9 +25,9 @@ Batch = Any
 class _Stop(Exception):
     """The block that was looked for has been reached."""
 
-    def __init__(self, block: str, output: Any = None) -> None:
+    def __init__(self, block: str, given: tuple[Any, Any], output: Any = None) -> None:
         super().__init__(block)
-        self.block, self.output = block, output
+        self.block, self.given, self.output = block, given, output
 
 
 class Conductor:
@@ -59,14 +59,17 @@ class Conductor:
     @contextmanager
     def conducting(self) -> Iterator[Conductor]:
         """Inside, blocks are called by this object; afterwards everything is as before."""
-        originals = {name: block.module.forward for name, block in self.blocks.items()}
-        for name, original in originals.items():
-            self.blocks[name].module.forward = self._stand_in(name, original)
+        hooks = []
+        for name, block in self.blocks.items():
+            block.module.forward = self._stand_in(name, block.module.forward)
+            hooks.append(block.module.register_forward_hook(self._after(name), with_kwargs=True))
         modes = {module: module.training for module in self.model.modules()}
         self.model.eval()
         try:
             yield self
         finally:
+            for hook in hooks:
+                hook.remove()
             for block in self.blocks.values():
                 del block.module.forward
             for module, mode in modes.items():
@@ -77,30 +80,44 @@ class Conductor:
             if name in self._done:
                 return self.outputs[self.blocks[name].stack].get(self._number)
             if self._wanted != name:
-                raise _Stop(name)
-            raise _Stop(name, original(*args, **kwargs))
+                raise _Stop(name, (args, kwargs))
+            return original(*args, **kwargs)
 
         return call
 
+    def _after(self, name: str) -> Callable[..., None]:
+        """Stops behind the block that is wanted, after the hooks that were put in front of this one."""
+
+        def stop(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if name == self._wanted and name not in self._done:
+                raise _Stop(name, (args, kwargs), output)
+
+        return stop
+
     def next(self) -> Block | None:
         """The block that the model calls first of those that are not done; None after the last."""
+        reached = self.arrival()
+        return None if reached is None else reached[0]
+
+    def arrival(self) -> tuple[Block, tuple[Any, ...], dict[str, Any]] | None:
+        """That block with the arguments and keywords that the first batch gives it."""
         self._wanted = None
         if len(self._done) == len(self.blocks):
             return None
         reached = self._call(0)
-        return None if reached is None else self.blocks[reached[0]]
+        return None if reached is None else (self.blocks[reached.block], *reached.given)
 
     def outputs_of(self, block: Block) -> Iterator[tuple[int, Any]]:
         """(number of the batch, output of the block) for every batch, with the weights it has now."""
         self._wanted = block.name
         for number in range(len(self.batches)):
             reached = self._call(number)
-            if reached is None or reached[0] != block.name:
+            if reached is None or reached.block != block.name:
                 raise PlanError(
                     f"batch {number} does not run through '{block.name}'; the block-wise walk needs "
                     "a model whose blocks run in the same order for every batch"
                 )
-            yield number, reached[1]
+            yield number, reached.output
 
     def run(self, block: Block) -> None:
         """Run the block on every batch and let go of what it gave: for hooks."""
@@ -132,16 +149,13 @@ class Conductor:
         return self.batches[self._number]
 
     @torch.no_grad()
-    def _call(self, number: int) -> tuple[str, Any] | None:
-        """The block that was reached and what it gave.
-
-        The exception itself is let go at once: its traceback holds every tensor of the forward pass.
-        """
+    def _call(self, number: int) -> _Stop | None:
+        """Where the model was stopped; without the traceback, which holds every tensor of the pass."""
         self._number = number
         try:
             forward(self.model, self.batches[number])
         except _Stop as reached:
-            return reached.block, reached.output
+            return reached.with_traceback(None)
         except (TypeError, IndexError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise DataError(

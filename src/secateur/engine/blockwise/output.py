@@ -17,10 +17,10 @@ from ...artifact.manifest import NAME as MANIFEST
 from ...core.errors import StorageError
 from .activations import Activations, InMemory, OnDisk
 from .blocks import Block
-from .shards import Shards
+from .shards import INDEX, Shards
 from .skeleton import Skeleton
 
-_JOURNAL, _LOCK, _ACTIVATIONS = ".journal.json", ".lock", ".activations"
+_JOURNAL, _LOCK, _ACTIVATIONS, SCORES = ".journal.json", ".lock", ".activations", ".scores"
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ckpt"}
 _SPARE = 32 << 20  # bytes that are to stay free: journal, record, card
 
@@ -38,6 +38,7 @@ class Output:
         digest: names the whole request; work of another request is refused.
         activations: where what flows between blocks is kept.
         room: bytes those activations need at most.
+        copies: whether the weight files are copied; else their place is left for another file.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class Output:
         digest: str,
         activations: Literal["memory", "disk"] = "memory",
         room: int = 0,
+        copies: bool = True,
     ) -> None:
         self.out, self.source, self.digest = out, source, digest
         self.partial = out.with_name(f".{out.name}.partial")
         self.activations: Literal["memory", "disk"] = activations
         self._room = room if activations == "disk" else 0
+        self._copies = copies
         self.journal: dict[str, Any] = {}
 
     @contextmanager
@@ -75,7 +78,8 @@ class Output:
                 self._begin()
                 yield self
             finally:
-                if not self.journal.get("blocks") and self.partial.exists():
+                begun = self.journal.get("blocks") or self.journal.get("scored")
+                if not begun and self.partial.exists():
                     shutil.rmtree(self.partial)  # nothing worth going on with
 
     def _check_disk(self) -> None:
@@ -100,14 +104,15 @@ class Output:
                     "repeat that request"
                 )
         else:
-            self.journal = {"digest": self.digest, "blocks": {}, "outputs": []}
+            self.journal = {"digest": self.digest, "blocks": {}, "outputs": [], "source": {}}
             self.note()
         self._copy()
 
     def _copy(self) -> None:
         """Weight files and all that is no weight; whole files only."""
-        others = [p.name for p in self.source.folder.iterdir() if _belongs(p)]
-        for name in [*others, *self.source.files]:
+        names = [p.name for p in self.source.folder.iterdir() if _belongs(p)]
+        names = [*names, *self.source.files] if self._copies else [n for n in names if n != INDEX]
+        for name in names:
             final = self.partial / name
             if final.exists():
                 continue
@@ -127,7 +132,8 @@ class Output:
     def finish(self, describe: Callable[[Path], None]) -> None:
         """Let `describe` add what it has to say to the finished folder, and give that its name."""
         describe(self.partial)
-        shutil.rmtree(self.partial / _ACTIVATIONS, ignore_errors=True)
+        for name in (_ACTIVATIONS, SCORES):
+            shutil.rmtree(self.partial / name, ignore_errors=True)
         for path in self.partial.glob(".*"):  # journal, lock, and what killed writers left
             path.unlink()
         try:
@@ -151,6 +157,7 @@ class FolderShelf:
     def __init__(self, skeleton: Skeleton, output: Output) -> None:
         self.skeleton, self.output = skeleton, output
         self.copy = skeleton.shards.at(output.partial)
+        skeleton.digests |= output.journal["source"]
 
     def load(self, block: Block) -> None:
         """Read the block: as it was, or as it was pruned."""
@@ -166,6 +173,11 @@ class FolderShelf:
         self.copy.write(self.skeleton.stored(block.name))
         self.release(block)
         self.output.journal["blocks"][block.name] = rows
+        self.note()
+
+    def note(self) -> None:
+        """Write the journal, with the digests of all that was read so far."""
+        self.output.journal["source"] = dict(self.skeleton.digests)
         self.output.note()
 
     def kept(self) -> list[str]:
@@ -182,7 +194,7 @@ class FolderShelf:
         """Note that the activations are whole."""
         if self.output.activations == "disk":
             self.output.journal["outputs"].append(block.name)
-            self.output.note()
+            self.note()
 
     def release(self, block: Block) -> None:
         """Back to the meta device."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
+
+from torch import nn
 
 from ...core.recipe import Recipe
 from ...core.types import Target
+from ...shrinking.asked import can_go
 from ..plan import Plan, make_plan
 from .blocks import Block, find_blocks
 from .folder import one_update
 from .skeleton import Skeleton
+from .weightless import plan_of
 
 
 class Sampled(Protocol):
@@ -36,7 +40,7 @@ class Preview:
 
     Attributes:
         plan: targets, groups, budgets.
-        blocks: how many.
+        blocks: how many, in all passes.
         disk: bytes the output takes, activations on disk included while it runs.
         nonzero: bytes of the output's weights that are not zero (what sparse storage could hold).
         memory: {what: bytes} at the peak, an estimate.
@@ -47,11 +51,13 @@ class Preview:
     disk: int
     nonzero: int
     memory: dict[str, int]
+    passes: int = 1
 
     def lines(self) -> Iterator[str]:
         """The preview as text."""
         yield from self.plan.lines()
-        yield f"{self.blocks} blocks, one in memory at a time"
+        twice = "" if self.passes == 1 else ", twice: to score them, then to cut them"
+        yield f"{self.blocks // self.passes} blocks, one in memory at a time{twice}"
         yield f"disk: {size(self.disk)}; without the zeros {size(self.nonzero)}"
         parts = ", ".join(f"{name} {size(b)}" for name, b in self.memory.items())
         yield f"memory beside the program, about {size(sum(self.memory.values()))}: {parts}"
@@ -68,7 +74,37 @@ def preview(
 ) -> Preview:
     """The preview of a recipe on the model of a folder."""
     one_update(recipe)
-    plan = make_plan(skeleton.model, recipe)
+    return _preview(skeleton, make_plan(skeleton.model, recipe), sampled, activations)
+
+
+def preview_smaller(
+    skeleton: Skeleton,
+    recipe: Recipe,
+    sampled: Sampled,
+    activations: Literal["memory", "disk"] = "memory",
+) -> Preview:
+    """The same of one whose units are taken out in two passes: what goes takes no room on the disk."""
+    plan = plan_of(skeleton.model, recipe)
+    found = _preview(skeleton, plan, sampled, activations)
+    gone = round(skeleton.shards.bytes * (1 - share_left(plan, skeleton.model)))
+    left = skeleton.shards.bytes - gone
+    return replace(found, blocks=2 * found.blocks, passes=2, disk=found.disk - gone, nonzero=left)
+
+
+def share_left(plan: Plan, model: nn.Module) -> float:
+    """Of the parameters, where every unit of a target weighs the same; 1 where nothing is cut."""
+    if plan.keep is None or not can_go(plan.targets):
+        return 1.0
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    owned = {m.param for t in plan.targets for m in t.members if m.param in sizes}
+    gone = sum(sizes[name] for name in owned) * (1 - plan.keep / plan.units)
+    return 1 - gone / sum(sizes.values())
+
+
+def _preview(
+    skeleton: Skeleton, plan: Plan, sampled: Sampled, activations: Literal["memory", "disk"]
+) -> Preview:
+    recipe = plan.recipe
     blocks = find_blocks(skeleton.model)
     item = skeleton.model.dtype.itemsize
     between = 2 * sampled.samples * sampled.length * skeleton.width * item

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...artifact.architecture import hugging_face, without_code
+from ...artifact.source import digest_of_parts, tensor_digest
 from ...core.errors import PlanError, StorageError
 from ...core.origin import Architecture
 from .shards import Shards
@@ -32,6 +33,10 @@ class Skeleton:
         self.shards = shards
         self.model = build(shards)
         self.model.eval()
+        self.added: frozenset[str] = frozenset()
+        """Parameters that the files do not hold: they are zero."""
+        self.digests: dict[str, str] = {}
+        """Tensor of the model -> digest of what the files hold, of those that were read so far."""
         self._hooks = [
             module.register_forward_pre_hook(self._on_call)
             for module in self.model.modules()
@@ -99,12 +104,53 @@ class Skeleton:
         """Read the parameters of one module, from the source or from another copy of the files."""
         source = shards if shards is not None else self.shards
         self._put({key: source.read(key) for key in self.keys(prefix)})
-        missing = [n for n, p in self.model.get_submodule(prefix).named_parameters() if p.is_meta]
-        if missing:
-            raise StorageError(
-                f"'{self.shards.folder}' holds no weights for '{prefix}.{missing[0]}'; "
-                "the files do not fit the configuration"
-            )
+        if shards is None:
+            held = self.model.get_submodule(prefix).state_dict()
+            self._note({f"{prefix}.{name}": t for name, t in held.items() if not t.is_meta})
+        for name, p in list(self.model.get_submodule(prefix).named_parameters()):
+            if p.is_meta and f"{prefix}.{name}" in self.added:
+                self._set(f"{prefix}.{name}", nn.Parameter(torch.zeros_like(p, device="cpu")))
+            elif p.is_meta:
+                raise StorageError(
+                    f"'{self.shards.folder}' holds no weights for '{prefix}.{name}'; "
+                    "the files do not fit the configuration"
+                )
+
+    def fetch(self, name: str) -> Tensor:
+        """One tensor of the model outside the blocks; it stays until `let_go`."""
+        if self._state[name].is_meta:
+            if self.model.get_parameter(name).is_meta:
+                self._load_one(name)
+        elif keys := [key for key, owner in self.owners.items() if owner == name]:
+            self._put({key: self.shards.read(key) for key in keys})  # a buffer
+        value: Tensor = self.model.state_dict()[name]
+        self._note({name: value})
+        return value
+
+    def let_go(self, name: str) -> None:
+        """Back to the meta device with one parameter outside the blocks."""
+        if self._state[name].is_meta:
+            held = self.model.get_parameter(name)
+            self._set(name, nn.Parameter(held.to("meta"), held.requires_grad))
+
+    def source(self) -> str:
+        """The digest of all weights as the files hold them; what was not read so far is read now."""
+        for name in self._state:
+            if name not in self.digests and name not in self.added:
+                self.fetch(name)
+                self.let_go(name)
+        return digest_of_parts(self.digests)
+
+    def _note(self, tensors: Mapping[str, Tensor]) -> None:
+        """Digests of tensors as the files hold them, once."""
+        for name, tensor in tensors.items():
+            if name not in self.digests and name in self._state and name not in self.added:
+                for alias in self._aliases.get(name, (name,)):
+                    self.digests[alias] = self.digests.get(alias) or tensor_digest(tensor)
+
+    def _set(self, name: str, value: nn.Parameter) -> None:
+        path, _, leaf = name.rpartition(".")
+        setattr(self.model.get_submodule(path), leaf, value)
 
     def _put(self, tensors: Mapping[str, Tensor]) -> None:
         from transformers.core_model_loading import convert_and_load_state_dict_in_model
@@ -164,9 +210,7 @@ class Skeleton:
         if not keys:
             raise StorageError(f"'{self.shards.folder}' holds no weights for '{name}'")
         self._put({key: self.shards.read(key) for key in keys[:1]})
-        value = self.model.get_parameter(self.owners[keys[0]])
-        path, _, leaf = name.rpartition(".")
-        setattr(self.model.get_submodule(path), leaf, value)
+        self._set(name, self.model.get_parameter(self.owners[keys[0]]))
 
 
 def build(shards: Shards) -> Any:

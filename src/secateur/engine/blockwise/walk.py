@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from ...core.finite import finite
 from ...core.recipe import Recipe
 from ...core.types import Target, Update, element_masks
 from ..collect.observing import OBSERVED, observing, valid_of
-from ..collect.statistics import parse
+from ..collect.statistics import WATCHED, Values, parse
 from ..step import score_all, step
 from ..view import ModelView, Stats
 from .activations import Activations, InMemory
@@ -184,7 +185,7 @@ def walk(
     check(job, blocks)
     done = Walked()
     surveyed = _survey(model, blocks, job, shelf, done)
-    timer = _Timer(len(blocks), tell)
+    timer = Timer(len(blocks), tell)
     with Conductor(model, blocks, job.batches, shelf.room).conducting() as conductor:
         for name in shelf.kept():
             conductor.skip(conductor.blocks[name], shelf.room(name))
@@ -232,16 +233,20 @@ def check(job: Job, blocks: Sequence[Block]) -> None:
             f"'{outside[0]}' lies outside the repeated blocks, which the block-wise walk leaves "
             "dense; exclude it, or prune with walk='whole'"
         )
-    for name in sorted(job.recipe.required()):
-        if parse(name)[0] not in OBSERVED:
-            raise PlanError(
-                f"statistic '{name}' of method '{job.recipe.method}' is taken over the whole model; "
-                "prune with walk='whole'"
-            )
+    for name in beyond_blocks(job.recipe):
+        raise PlanError(
+            f"statistic '{name}' of method '{job.recipe.method}' is taken over the whole model; "
+            "prune with walk='whole'"
+        )
+
+
+def beyond_blocks(recipe: Recipe) -> list[str]:
+    """The statistics of a recipe that one block at a time cannot give: gradients, for example."""
+    return [n for n in sorted(recipe.required()) if parse(n)[0] not in (*OBSERVED, *WATCHED)]
 
 
 def _inside(target: Target, block: Block) -> bool:
-    return block.owns(target.members[0].param)
+    return all(block.owns(member.param) for member in target.members)
 
 
 def _visit(
@@ -284,17 +289,40 @@ def _prune(
 
 def statistics(
     conductor: Conductor, block: Block, recipe: Recipe, targets: tuple[Target, ...]
-) -> dict[str, dict[str, Tensor]]:
+) -> dict[str, Values]:
     """What the recipe needs of one block, over all batches, padding left out."""
-    asked = {name: parse(name) for name in sorted(recipe.required())}
-    if not asked or not targets:
+    if not recipe.required() or not targets:
         return {}
-    params = list(dict.fromkeys(member.param for t in targets for member in t.members))
-    weights = [p for p in params if conductor.model.get_parameter(p).dim() >= 2]
-    valid = lambda: valid_of(conductor.batch())  # noqa: E731
-    with observing(conductor.model, asked, weights, valid) as seen:
+    with gathering(conductor, recipe, targets) as values:
         conductor.run(block)
-    values = seen.values()
+    return values()
+
+
+@contextmanager
+def gathering(
+    conductor: Conductor, recipe: Recipe, targets: tuple[Target, ...]
+) -> Iterator[Callable[[], dict[str, Values]]]:
+    """Inside, what runs through the targets' block feeds the statistics that the recipe needs."""
+    model = conductor.model
+    asked = {name: parse(name) for name in sorted(recipe.required())}
+    seen = {name: parsed for name, parsed in asked.items() if parsed[0] in OBSERVED}
+    params = list(dict.fromkeys(member.param for t in targets for member in t.members))
+    weights = [p for p in params if model.get_parameter(p).dim() >= 2]
+    valid = lambda: valid_of(conductor.batch())  # noqa: E731
+    with ExitStack() as stack:
+        flows = stack.enter_context(observing(model, seen, weights, valid)) if seen else None
+        watches = {
+            name: stack.enter_context(WATCHED[base](model, targets, params, valid))
+            for name, (base, _) in asked.items()
+            if base in WATCHED
+        }
+        yield lambda: _finite(
+            (flows.values() if flows is not None else {}) | {n: w() for n, w in watches.items()}
+        )
+
+
+def _finite(values: dict[str, Values]) -> dict[str, Values]:
+    """The values; NaN or infinite ones are an error."""
     for name, tensors in values.items():
         for param, value in tensors.items():
             if not finite(value):
@@ -319,12 +347,17 @@ def _row(block: Block, target: Target, mask: Tensor) -> dict[str, Any]:
     return {"block": block.name, "target": target.name, "units": target.units, "kept": kept}
 
 
-class _Timer:
+class Timer:
     """Tells after every block how far the walk is and how long the rest may take."""
 
     def __init__(self, blocks: int, tell: Progress | None) -> None:
         self._blocks, self._tell, self._done, self._skipped = blocks, tell, 0, 0
         self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.perf_counter() - self._start
 
     def skip(self) -> None:
         """A block that took no time, since it was done already."""
@@ -333,7 +366,7 @@ class _Timer:
 
     def __call__(self, block: Block) -> None:
         self._done += 1
-        seconds = time.perf_counter() - self._start
+        seconds = self.seconds
         left = seconds / (self._done - self._skipped) * (self._blocks - self._done)
         if self._tell is not None:
             event = {"kind": "block", "name": block.name, "done": self._done}

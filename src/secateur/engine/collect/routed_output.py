@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...core.errors import PlanError
+from ...core.types import Target
 from ...structure.experts import Mixture, mixtures
-from .observing import forward, valid_of
-from .statistics import Job, Values, own_pass
+from .observing import Valid
+from .statistics import Values, watched
 
 
-@own_pass("routed_output")
-def routed_output(job: Job, option: float | None) -> Values:
+@watched("routed_output")
+@contextmanager
+def routed_output(
+    model: nn.Module, targets: tuple[Target, ...], params: Collection[str], valid: Valid
+) -> Iterator[Callable[[], Values]]:
     r"""a_e = (1/|X_e|) Σ_{x in X_e} g_e(x) ‖f_e(x)‖₂ for each expert e of each mixture.
 
     X_e: the tokens, padding left out, for which the router chose e; g_e: the share of the gate it
@@ -24,32 +29,32 @@ def routed_output(job: Job, option: float | None) -> Values:
 
     Shapes: [experts] float64, under the names of the mixture's parameters.
     """
-    found = mixtures(job.model)
-    if not found:
+    every = mixtures(model)
+    if not every:
         raise PlanError("expert statistics need a mixture of experts; this network has none")
-    if job.batches is None:
-        raise PlanError("expert statistics need batches; pass data=...")
+    found = [m for m in every if any(name in params for name, _ in m.tensors(model))]
     with ExitStack() as stack:
-        current: list[Any] = [None]
-        watches = [_Watch(mixture, current) for mixture in found]
+        watches = [_Watch(mixture, valid) for mixture in found]
         for watch in watches:
-            module = job.model.get_submodule(watch.mixture.experts)
+            module = model.get_submodule(watch.mixture.experts)
             stack.callback(module.register_forward_pre_hook(watch, with_kwargs=True).remove)
-        for current[0] in job.batches:
-            forward(job.model, current[0])
+        yield lambda: _values(model, watches, params)
+
+
+def _values(model: nn.Module, watches: list[_Watch], params: Collection[str]) -> Values:
     return {
         name: watch.mean().to(tensor.device)
         for watch in watches
-        for name, tensor in watch.mixture.tensors(job.model)
-        if name in job.params
+        for name, tensor in watch.mixture.tensors(model)
+        if name in params
     }
 
 
 class _Watch:
     """Sums over the tokens of each expert of one mixture."""
 
-    def __init__(self, mixture: Mixture, current: list[Any]) -> None:
-        self.mixture, self._current = mixture, current
+    def __init__(self, mixture: Mixture, valid: Valid) -> None:
+        self.mixture, self._valid = mixture, valid
         self.total = torch.zeros(mixture.count, dtype=torch.float64)
         self.tokens = torch.zeros(mixture.count, dtype=torch.float64)
 
@@ -59,7 +64,7 @@ class _Watch:
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         hidden, chosen, gate = self._arguments(args, kwargs)
-        valid = valid_of(self._current[0])
+        valid = self._valid()
         there = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)
         if valid is not None and valid.numel() == len(hidden):
             there = valid.flatten().to(hidden.device)

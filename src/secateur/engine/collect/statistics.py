@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from ...core.errors import PlanError, unknown
+from ...core.errors import DataError, PlanError, unknown
 from ...core.types import Target
-from .observing import OBSERVED
+from .observing import OBSERVED, Valid, forward, valid_of
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """loss(model, batch) -> the mean loss of the batch, a scalar."""
@@ -55,8 +56,17 @@ PerBatch = Callable[[Tensor], Tensor]
 OwnPass = Callable[[Job, float | None], Values]
 """A statistic gathered by itself, given the job and the number after the colon of its name."""
 
+Watch = Callable[
+    [nn.Module, tuple[Target, ...], Collection[str], Valid],
+    AbstractContextManager[Callable[[], Values]],
+]
+"""A statistic gathered by hooks: given the network, the targets and the parameters whose statistics
+are wanted and which tokens count, a context that gives what reads the values after the calls in it."""
+
 PER_BATCH: dict[str, PerBatch] = {}
 OWN_PASS: dict[str, OwnPass] = {}
+WATCHED: dict[str, Watch] = {}
+"""Those of `OWN_PASS` that hooks gather, so that one block of a network is enough at a time."""
 
 
 def names() -> list[str]:
@@ -84,6 +94,33 @@ def own_pass(name: str) -> Callable[[OwnPass], OwnPass]:
         return function
 
     return enter
+
+
+def watched(name: str) -> Callable[[Watch], Watch]:
+    """Decorator: register a statistic that hooks gather while batches run through the network."""
+
+    def enter(watch: Watch) -> Watch:
+        def gather(job: Job, option: float | None) -> Values:
+            return _watched(name, watch, job)
+
+        own_pass(name)(gather)
+        WATCHED[name] = watch
+        return watch
+
+    return enter
+
+
+def _watched(name: str, watch: Watch, job: Job) -> Values:
+    """One pass over the batches with the hooks in place."""
+    if job.batches is None:
+        raise PlanError(f"statistic '{name}' needs batches; pass data=...")
+    current, count = None, 0
+    with watch(job.model, job.targets, job.params, lambda: valid_of(current)) as values:
+        for count, current in enumerate(job.batches, 1):  # noqa: B007 (read by the hooks)
+            forward(job.model, current)
+    if not count:
+        raise DataError(f"there are no batches to take statistic '{name}' of")
+    return values()
 
 
 def _free(name: str) -> None:

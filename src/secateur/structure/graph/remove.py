@@ -237,7 +237,7 @@ def _other_tensors(module: nn.Module, wanted: Mapping[str, Tensor]) -> str | Non
     return None
 
 
-def _eager(
+def eager(
     model: nn.Module, found: Inference, kept: Kept, own: bool
 ) -> tuple[nn.Module, Attributes]:
     """A copy with sliced tensors; constants of standard layers always, of other modules when `own`."""
@@ -256,12 +256,12 @@ def _eager(
 
 
 def _level_a(model: nn.Module, traced: Trace, kept: Kept, *_: Any) -> Iterator[_Made]:
-    small, attributes = _eager(model, traced.inference, kept, own=False)
+    small, attributes = eager(model, traced.inference, kept, own=False)
     yield _Made(small, tuple(attributes.changes))
 
 
 def _level_b(model: nn.Module, traced: Trace, kept: Kept, *_: Any) -> Iterator[_Made]:
-    small, attributes = _eager(model, traced.inference, kept, own=True)
+    small, attributes = eager(model, traced.inference, kept, own=True)
     yield _Made(small, tuple(attributes.changes))
 
 
@@ -278,7 +278,7 @@ def _level_c(
     Last, all that have a constant, with no attribute inferred.
     """
     found = traced.inference
-    small, attributes = _eager(model, found, kept, own=True)
+    small, attributes = eager(model, found, kept, own=True)
     values = sliced(found, kept, randomised(found))
     random = rebuild(found, values, kept)
     owners = owners_to_replace(model, attributes.unexplained)
@@ -319,7 +319,7 @@ def _hybrid(
         parts = graph_modules(model, found, kept, owners, args, kwargs)
     except EXPORT_FAILURES as error:
         return said(error)
-    small, attributes = _eager(model, found, kept, own)
+    small, attributes = eager(model, found, kept, own)
     for name, part in parts.items():
         small.set_submodule(name, part)
     slice_tensors(small, model, found, kept)

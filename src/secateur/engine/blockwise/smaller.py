@@ -1,0 +1,217 @@
+"""Take structures out of the model of a folder, into another folder, a block in memory at a time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from ...artifact.architecture import hugging_face
+from ...artifact.gradual import GradualFile
+from ...artifact.huggingface import add_config
+from ...artifact.manifest import WEIGHTS
+from ...core.axes import Chooser
+from ...core.errors import DataError, PlanError
+from ...core.origin import Origin, set_origin
+from ...core.recipe import Recipe
+from ...core.result import Result
+from ...shrinking.asked import can_go
+from ...shrinking.foreseen import foreseen, settled
+from ...shrinking.record import describe
+from ...structure.example import example_in_words
+from ...structure.graph.proof import difference
+from ...structure.graph.replay import replay
+from ..program import Prune
+from ..program import build as program
+from .blocks import Block, find_blocks
+from .conductor import Batch
+from .cutting import TOLERANCE, Cutter, last_output, layout
+from .folder import Done, request_digest, room
+from .memory import return_freed_tensors
+from .output import Output
+from .scoring import ScoreShelf, chosen, score
+from .shards import Shards
+from .skeleton import Skeleton, build
+from .walk import Job, Progress, Timer, beyond_blocks, check
+from .weightless import example_for, on_meta, targets_of
+
+
+def why_whole(recipe: Recipe) -> str:
+    """What keeps a recipe from being carried out a block in memory at a time; empty where nothing does."""
+    gradients = beyond_blocks(recipe)
+    if gradients:
+        return f"it rests on {', '.join(gradients)}, which only the whole network gives"
+    parts = {
+        "its recovery trains the whole network": recipe.recovery is not None,
+        "it rewrites the whole network in another basis": recipe.basis is not None,
+        "its budget weighs the whole network": bool(recipe.allocator.weighs),
+        "its pressure pushes while it trains": recipe.pressure is not None,
+        "it keeps every layer connected": recipe.connected,
+        "it visits layer after layer in the pruned network": recipe.walk != "whole",
+        "its solver chooses by itself": isinstance(recipe.solver, Chooser),
+    }
+    reason = next((reason for reason, holds in parts.items() if holds), "")
+    return reason or ("" if len(_updates(recipe)) == 1 else "it prunes several times")
+
+
+def _updates(recipe: Recipe) -> list[Prune]:
+    return [op for op in program(recipe, 0, 0, trained=True) if isinstance(op, Prune)]
+
+
+@dataclass
+class Ending:
+    """A folder whose weights are written: what is left to be said of it.
+
+    Attributes:
+        folder: where it lies until it gets its name.
+        model: the smaller model without weights, its history with it.
+        record: plain data, to be added to.
+        why: why the stock class does not build it; empty where it does.
+    """
+
+    folder: Path
+    model: nn.Module
+    record: dict[str, Any]
+    why: str
+
+
+def shrink_folder(
+    source: str | Path,
+    recipe: Recipe,
+    out: str | Path,
+    finish: Callable[[Ending], None],
+    *,
+    batches: Sequence[Batch] = (),
+    seed: int = 0,
+    activations: Literal["memory", "disk"] = "memory",
+    progress: Progress | None = None,
+) -> Done:
+    """Prune the structures of a Hugging Face folder as in memory, with one block in memory at a time.
+
+    Two passes over the files. The first scores every block on what the dense blocks before it give
+    and keeps scores and the solver's statistics; one selection over all of them follows, the
+    ordinary one. The second reads every block again, lets the solver change what survives, cuts it,
+    compares the cut with the masked block, and writes it to its place in the new file. Killed at any
+    moment, the same call goes on where it was and ends with the same bytes.
+
+    Args:
+        source: folder with `config.json` and safetensors weights; only read.
+        recipe: one for which `why_whole` has nothing to say.
+        out: folder to be; new or empty.
+        finish: describes the finished folder before it gets its name.
+        batches, seed, activations, progress: as for `prune_folder`.
+    """
+    return_freed_tensors()
+    if reason := why_whole(recipe):
+        raise PlanError(f"method '{recipe.method}' needs the whole model in memory: {reason}")
+    if recipe.required() and not batches:
+        raise DataError(f"method '{recipe.method}' rests on activations; give calibration data")
+    shards, out = Shards(Path(source)), Path(out)
+    work = _Work.of(shards, recipe, batches, seed)
+    digest = request_digest(shards, recipe, seed, batches)
+    space = room(work.skeleton, batches) if batches else 0
+    output = Output(out, shards, digest, activations, space, copies=False)
+    with output.working():
+        shelf = ScoreShelf(work.skeleton, output)
+        timer = Timer(2 * len(work.blocks), progress)
+        masks = work.scored(shelf, timer)
+        ending = work.cut(shelf, masks, timer)
+        ending.record["pruning"]["request"] = digest
+        finish(ending)
+        output.finish(lambda folder: None)
+    return Done(out, ending.record, {"pruning": timer.seconds})
+
+
+@dataclass
+class _Work:
+    """The two passes over one model."""
+
+    skeleton: Skeleton
+    stock: nn.Module
+    blocks: tuple[Block, ...]
+    job: Job
+
+    @classmethod
+    def of(cls, shards: Shards, recipe: Recipe, batches: Sequence[Batch], seed: int) -> _Work:
+        """Find what may go, and refuse what cannot be done, before a weight is read."""
+        stock, skeleton = build(shards).eval(), Skeleton(shards)
+        targets = targets_of(stock, recipe)
+        if not can_go(targets):
+            raise PlanError(f"method '{recipe.method}' takes nothing out; it prunes single weights")
+        if recipe.solver is not None:
+            before = set(dict(skeleton.model.named_parameters()))
+            recipe.solver.prepare(skeleton.model, targets)
+            skeleton.added = frozenset(set(dict(skeleton.model.named_parameters())) - before)
+        groups, density = recipe.scope.groups(targets), recipe.schedule.final_density
+        recipe.allocator.check(groups, density, targets, {})
+        (op,) = _updates(recipe)
+        job = Job(recipe, op.update, targets, batches, seed, op.round, op.first)
+        blocks = find_blocks(skeleton.model)
+        check(job, blocks)
+        return cls(skeleton, stock, blocks, job)
+
+    def scored(self, shelf: ScoreShelf, timer: Timer) -> dict[str, Tensor]:
+        """The first pass, and the units that stay."""
+        if all(shelf.has(block) for block in self.blocks):
+            for _ in self.blocks:
+                timer.skip()
+        else:
+            score(self.skeleton.model, self.blocks, self.job, shelf, timer)
+        return chosen(self.skeleton.model, self.blocks, self.job, shelf)
+
+    def cut(self, shelf: ScoreShelf, masks: dict[str, Tensor], timer: Timer) -> Ending:
+        """The second pass, and the configuration that goes with what is left."""
+        example, folder = example_for(self.stock), shelf.output.partial
+        what = Result(copy.deepcopy(self.stock).to("meta"), {}, self.job.targets, masks, {})
+        made = foreseen(what, on_meta(example))
+        small = replay(copy.deepcopy(self.stock), made[0].edits)
+        file = GradualFile(folder / WEIGHTS, *layout(small))
+        cutter = Cutter(self.stock, self.job, masks, shelf, made, file, example)
+        last = cutter.cut(self.blocks, timer)
+        way = made[cutter.way()]
+        settled(what.model, way, on_meta(example))
+        config: Any = self.stock.config
+        config.use_cache = True
+        small = replay(copy.deepcopy(self.stock), way.edits)
+        add_config(small, folder)
+        if not way.fit.why:
+            way.fit = replace(way.fit, why=_otherwise(folder, example, last))
+        origin = Origin(
+            architecture=hugging_face(self.stock),
+            edits=(way.edits,),
+            source=self.skeleton.source(),
+            example=example_in_words(example),
+        )
+        set_origin(small, origin)
+        record = describe(self.stock, way) | self._facts(cutter, masks)
+        record["parameters"][0] -= sum(
+            self.stock.get_parameter(name).numel() for name in self.skeleton.added
+        )
+        return Ending(folder, small, record, way.fit.why)
+
+    def _facts(self, cutter: Cutter, masks: dict[str, Tensor]) -> dict[str, Any]:
+        """What the record of a run in memory says, too; no time, so that resumed runs leave the same."""
+        rows = list(cutter.rows.values())
+        worst = {key: max(row[key] for row in rows) for key in ("error", "effect")}
+        recipe, op = self.job.recipe, self.job
+        kept, units = (sum(int(f(m)) for m in masks.values()) for f in (Tensor.sum, Tensor.numel))
+        point = {"round": op.round, "moment": "pruned", "density": kept / units}
+        run = {"recipe": recipe.to_dict(), "digest": recipe.digest, "seed": op.seed}
+        run |= {"points": [point], "passes": 2}
+        return {"proof": worst, "difference": worst["error"], "pruning": run}
+
+
+def _otherwise(folder: Path, example: Batch, wanted: list[Tensor]) -> str:
+    """How the stock class computes something else from the files; empty where it does not."""
+    stock = Skeleton(Shards(folder))
+    distance = difference(last_output(stock, find_blocks(stock.model), example), wanted)
+    if distance <= TOLERANCE:
+        return ""
+    return (
+        f"its outputs would differ by {distance:.1e}: the stock architecture computes a scale or a "
+        "table from sizes that have changed"
+    )

@@ -1,0 +1,72 @@
+"""Methods that take structures out, with one block of the model in memory at a time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from ..core.recipe import Recipe
+from ..engine.blockwise.folder import Done, Progress
+from ..engine.blockwise.preview import Preview, Sampled, preview_smaller
+from ..engine.blockwise.shards import Shards
+from ..engine.blockwise.skeleton import Skeleton, build
+from ..engine.blockwise.smaller import Ending, shrink_folder, why_whole
+from ..engine.blockwise.weightless import targets_of
+from ..saving import describe, load
+from ..structural import can_go
+from .texts import Given, compare, measure, prepared
+from .whole import with_labels
+
+
+def why_in_memory(source: Path, recipe: Recipe) -> str:
+    """What makes a recipe need the whole model of a folder in memory; empty where nothing does."""
+    reason = why_whole(recipe)
+    if reason or recipe.structure.traces:
+        return reason
+    if can_go(targets_of(build(Shards(source)), recipe)):
+        return ""
+    return "single weights are compared across all of it"
+
+
+def plan_smaller(
+    source: Path, recipe: Recipe, sampled: Sampled, activations: Literal["memory", "disk"]
+) -> Preview:
+    """What taking structures out would do, need and leave; no weight is read."""
+    return preview_smaller(Skeleton(Shards(source)), recipe, sampled, activations)
+
+
+def prune_smaller(
+    source: Path,
+    recipe: Recipe,
+    out: Path,
+    given: Given,
+    activations: Literal["memory", "disk"],
+    progress: Progress | None,
+) -> Done:
+    """Take structures out of the model of a folder in two passes over its files."""
+    ready = prepared(source, recipe, given, needed=bool(recipe.required()))
+    texts, tokenizer, facts = ready.texts, ready.tokenizer, dict(ready.facts)
+    calibration = ready.calibration
+    if given.compare and texts is not None and tokenizer is not None:
+        facts["perplexity"] = {"dense": asdict(measure(source, tokenizer, texts))}
+
+    def finish(ending: Ending) -> None:
+        ending.record |= facts
+        describe(ending.model, ending.folder, ending.record, stock=not ending.why)
+        found = ending.record.get("perplexity")
+        if found is not None and texts is not None and tokenizer is not None:
+            found["held_out"] = texts.apart
+            found["pruned"] = asdict(compare(load(ending.folder), tokenizer, texts))
+            describe(ending.model, ending.folder, ending.record, stock=not ending.why)
+
+    return shrink_folder(
+        source,
+        recipe,
+        out,
+        finish,
+        batches=with_labels(calibration.batches) if calibration is not None else (),
+        seed=given.seed,
+        activations=activations,
+        progress=progress,
+    )

@@ -1,0 +1,148 @@
+"""Structures taken out from disk, in two passes: the same bytes as in memory, also when it is killed."""
+
+import json
+import multiprocessing
+import random
+import time
+
+import pytest
+import torch
+
+import secateur as sc
+from secateur.artifact.file import load_sparse
+from secateur.artifact.manifest import read_manifest
+from secateur.artifact.source import state_digest
+from secateur.core.errors import DataError, PlanError, StorageError
+from secateur.engine.blockwise.smaller import shrink_folder, why_whole
+from secateur.language.texts import Given
+from secateur.language.whole import prune_whole
+from secateur.saving import describe
+from secateur.text.calibration import Sampling
+from tests.engine.blockwise import tiny
+from tests.engine.blockwise.test_blockwise_folder import digests
+from tests.language.conftest import HEADS, WORDS, add_tokenizer
+
+FORK = multiprocessing.get_context("fork")
+TWO = {"num_hidden_layers": 2, "vocab_size": 64, **HEADS}
+CASES = {
+    "flap": ("llama", {"density": 0.5}),
+    "smart-farm": ("gemma3_text", {"density": 0.7, "prune": "both", "late": 2.0}),
+    "magnitude": ("phi3", {"density": 0.75, "importance": "magnitude", "equal": True}),
+    "shortgpt": ("mixtral", {"density": 0.5}),
+    "reap": ("mixtral", {"density": 0.5}),
+}
+
+
+def recipe_of(case):
+    method = case if case in ("flap", "shortgpt", "reap") else "smart-farm"
+    return sc.recipe(method, **CASES[case][1])
+
+
+def texts():
+    rng = torch.Generator().manual_seed(0)
+    picks = torch.randint(len(WORDS), (40, 12), generator=rng).tolist()
+    return [" ".join(WORDS[i] for i in row) for row in picks]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_files_are_those_of_a_run_in_memory(case, tmp_path):
+    family, recipe, words = CASES[case][0], recipe_of(case), texts()
+    layers = {"layer_types": ["sliding_attention", "full_attention"]} if "gemma" in family else {}
+    source = tiny.folder(tmp_path / "source", family, **TWO, **layers)
+    add_tokenizer(source)
+    before, sampling = digests(source), Sampling(6, 16)
+    done = sc.prune_folder(source, recipe, tmp_path / "a", data=words, sampling=sampling)
+    given = Given(str(source), words, sampling, True, 0, None)
+    other = prune_whole(source, recipe, tmp_path / "b", given, None)
+    files = [tmp_path / name / "model.safetensors" for name in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    for key in ("parameters", "units", "layers", "config", "loadable", "level", "perplexity"):
+        assert done.record[key] == other.record[key], key
+    assert done.record["proof"]["error"] < 1e-6
+    assert done.record["proof"]["effect"] > 1e-3
+    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in "ab"]
+    assert configs[0] == configs[1]
+    ours, theirs = (sc.load(tmp_path / name) for name in "ab")
+    ids = torch.arange(4, 14).view(1, -1)
+    assert torch.equal(ours(ids).logits, theirs(ids).logits)
+    assert digests(source) == before
+
+
+def prune(source, out, where="memory", tell=None, method="reap"):
+    return shrink_folder(
+        source, sc.recipe(method, density=0.5), out,
+        lambda end: describe(end.model, end.folder, end.record, stock=not end.why),
+        batches=tiny.batches(), activations=where, progress=tell,
+    )  # fmt: skip
+
+
+def killed(source, out, where, method, blocks, delay):
+    """Start, and SIGKILL `delay` seconds after so many blocks of both passes."""
+    ours, theirs = FORK.Pipe()
+
+    def work():
+        prune(source, out, where, lambda event: theirs.send(event["done"]), method)
+
+    process = FORK.Process(target=work)
+    process.start()
+    while ours.poll(40) and ours.recv() < blocks:
+        pass
+    time.sleep(delay)
+    process.kill()
+    process.join()
+
+
+@pytest.mark.parametrize(
+    ("method", "where", "stops"), [("reap", "memory", (1, 2, 3, 5)), ("flap", "disk", (1, 3))]
+)
+def test_killed_in_either_pass_it_ends_with_the_same_bytes(tmp_path, method, where, stops):
+    """The first n events are of the pass that scores, the next n of the one that cuts."""
+    family, n = ("mixtral", 3) if method == "reap" else ("llama", 2)
+    source = tiny.folder(tmp_path / "source", family, num_hidden_layers=n, **HEADS)
+    prune(source, tmp_path / "whole", where, method=method)
+    rng, out = random.Random(0), tmp_path / "out"
+    for blocks in stops:
+        killed(source, out, where, method, blocks, rng.uniform(0, 0.01))
+    assert not out.exists()
+    journal = json.loads((tmp_path / ".out.partial" / ".journal.json").read_text())
+    assert len(journal["scored"]) == n
+    assert 1 <= len(journal["blocks"]) <= n
+    seen = []
+    prune(source, out, where, lambda event: seen.append(event["done"]), method)
+    assert not seen or seen[0] == n + len(journal["blocks"]) + 1
+    assert digests(out) == digests(tmp_path / "whole")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_narrow_weights_are_proved_in_float32_and_known_by_their_digest(tmp_path):
+    source = tiny.folder(tmp_path / "source", "mixtral", dtype=torch.bfloat16, **HEADS)
+    done = prune(source, tmp_path / "out")
+    assert 0 < done.record["proof"]["error"] < 1e-5
+    state = load_sparse(tmp_path / "out" / "model.safetensors")
+    assert {tensor.dtype for tensor in state.values()} == {torch.bfloat16}
+    found = read_manifest(tmp_path / "out").provenance.source
+    assert found == state_digest(tiny.load(source).state_dict())
+
+
+def test_what_needs_the_whole_model_says_why():
+    assert why_whole(sc.recipe("flap")) == ""
+    assert "gradient" in why_whole(sc.recipe("llm-pruner"))
+    assert "loss_without" in why_whole(sc.recipe("shortened-llama"))
+    assert "basis" in why_whole(sc.recipe("slicegpt"))
+    assert "trains" in why_whole(sc.recipe("smart-farm", fine_tune="1ep"))
+
+
+def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path):
+    source = tiny.folder(tmp_path / "source", **HEADS)
+    for recipe, batches, error, match in (
+        (sc.recipe("llm-pruner"), tiny.batches(), PlanError, "needs the whole model in memory"),
+        (sc.recipe("shortgpt"), (), DataError, "rests on activations"),
+        (sc.recipe("magnitude", density=0.5), (), PlanError, "takes nothing out"),
+    ):
+        with pytest.raises(error, match=match):
+            shrink_folder(source, recipe, tmp_path / "out", print, batches=batches)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+    with pytest.raises(StorageError, match="is not empty"):
+        prune(source, tmp_path / "out", method="shortgpt")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "source"]
