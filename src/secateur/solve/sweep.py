@@ -10,7 +10,7 @@ from torch import Tensor
 from .budget import Budget
 from .hessian import Factor
 
-LEAF = 8
+LEAF = 16
 """Columns that are passed one by one; those before them are made up for in matrix products."""
 
 
@@ -58,29 +58,21 @@ class _Sweep:
 
     def _block(self, start: int, stop: int) -> None:
         """Settle the columns of a block; what stays is marked here, or run by run for N:M."""
-        new, mask = self.new[start:stop], self.mask[start:stop]
-        share = self.carry[:start, start:stop]
-        torch.addmm(
-            self.lost[start:stop], share.T, self.lost[:start], out=new
-        )  # c, as known so far
+        new, lost, mask = (x[start:stop] for x in (self.new, self.lost, self.mask))
+        torch.addmm(lost, self.carry[:start, start:stop].T, self.lost[:start], out=new)  # c so far
+        shares = self.carry[start:stop, start:stop].T.tril(-1)  # [k, j]: into k, of those before it
         if not self.run:
             self._mark(start, stop)
+        keep = mask.to(new.dtype)  # of N:M it is filled in run by run
         width = self.run or LEAF
-        for at in range(start, stop, width):
-            self._leaf(start, at, min(at + width, stop))
-        new.mul_(mask)
-
-    def _leaf(self, start: int, at: int, stop: int) -> None:
-        """Settle the columns `at` to `stop` of the block that begins at `start`, one by one."""
-        new, lost = self.new[at:stop], self.lost[at:stop]
-        new.addmm_(self.carry[start:at, at:stop].T, self.lost[start:at])
-        if self.run:
-            self._mark(at, stop)
-        shares = self.carry[at:stop, at:stop].T.tril(-1)  # [k, j] of column k, those before it
-        keep = self.mask[at:stop].to(new.dtype)
-        for column, share, kept, gone in zip(new, shares, keep, lost, strict=True):
-            column.addmv_(lost.T, share)
-            gone.addcmul_(kept, column, value=-1)
+        for at in range(0, stop - start, width):
+            leaf = slice(at, at + width)
+            new[leaf].addmm_(shares[leaf, :at], lost[:at])
+            if self.run:
+                self._mark(start + at, start + at + width)
+                keep[leaf] = mask[leaf]
+            _leaf(new[leaf], lost[leaf], keep[leaf], shares[leaf, leaf])
+        new.mul_(keep)
 
     def _mark(self, start: int, stop: int) -> None:
         """Choose what stays of some columns, in every matrix."""
@@ -97,3 +89,11 @@ class _Sweep:
         old = self.lost[here]
         settled = torch.addmm(old, onward.T, self.new[here] - old)  # [columns, out]
         return settled.mul_(self.diagonal[here]).square_()
+
+
+def _leaf(new: Tensor, lost: Tensor, keep: Tensor, shares: Tensor) -> None:
+    """Settle some columns [columns, out] one by one; they know what went before them."""
+    before = lost.T
+    for column, share, kept, gone in zip(new, shares, keep, lost, strict=True):
+        column.addmv_(before, share)
+        gone.addcmul_(kept, column, value=-1)
