@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.allocation import Bounded, Erk, Given, StdThreshold
+from secateur.allocation import Bounded, Erk, Given, SmartRatio, StdThreshold
 from secateur.core.axes import Allocator
 from secateur.core.density import keep_count
 from secateur.core.errors import PlanError
@@ -59,6 +59,13 @@ def test_er_leaves_the_kernel_out() -> None:
 
 def test_the_power_blends_towards_uniform() -> None:
     assert keep(Erk(power_scale=0), view_of(convnet()), 0.25) == [18, 8, 32]
+
+
+def test_smart_ratios_fall_with_depth_by_hand() -> None:
+    """12, 6 and 2 times 72, 32 and 128 are 864, 192 and 256 of 1312; of 58: 38.2, 8.5 and 11.3. At 0.5
+    there are 116: the first is full, the others share 44 as 192 to 256."""
+    assert keep(SmartRatio(), view_of(convnet()), 0.25) == [38, 9, 11]
+    assert keep(SmartRatio(), view_of(convnet()), 0.5) == [72, 19, 25]
 
 
 def test_erk_refuses_what_has_no_inputs() -> None:

@@ -47,6 +47,15 @@ def test_on_the_trained_resnet_data_beat_chance_and_smaller_equals_masked(traine
     assert right(dense, data) > 0.88
 
 
+@needs_data
+def test_optimal_brain_damage_leaves_half_of_the_trained_weights_useful(trained):
+    """By the signed estimate of the curvature large weights would go first, and 9 % be right."""
+    dense, data = trained
+    few = (data[0][:64], data[1][:64])
+    result = sc.prune(dense, "obd", density=0.5, draws=1, data=few, trained=True)
+    assert right(result.model.eval(), data) > 0.6
+
+
 HEADS, WIDTH = 4, 6
 
 

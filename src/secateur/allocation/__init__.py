@@ -7,6 +7,7 @@ from .given import Given
 from .isomorphic import Isomorphic
 from .model_wide import ModelWide
 from .owl import Owl
+from .smart_ratio import SmartRatio
 from .std_threshold import StdThreshold
 from .to_budget import ToBudget
 from .uniform import Uniform
@@ -20,6 +21,7 @@ __all__ = [
     "Isomorphic",
     "ModelWide",
     "Owl",
+    "SmartRatio",
     "StdThreshold",
     "ToBudget",
     "Uniform",

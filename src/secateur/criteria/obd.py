@@ -13,7 +13,7 @@ from ..core.component import register
 
 @register("obd")
 class Obd(ElementCriterion):
-    r"""s_i = ½ h_i w_i², h the diagonal of the Hessian of the mean loss; signed, where h is.
+    r"""s_i = ½ |h_i| w_i², h the diagonal of the Hessian of the mean loss.
 
     w: the weight. h is estimated by `draws` random vectors of signs (Hutchinson), h = mean v ∘ Hv,
     exact where the Hessian is diagonal. Larger units sum their elements.
@@ -23,8 +23,9 @@ class Obd(ElementCriterion):
     Attributes:
         draws: random vectors, each a pass over the data.
 
-    Paper: LeCun, Denker, Solla 1990, Optimal Brain Damage, which propagates h back exactly for
-    sums of squares; estimated by Hutchinson's method as in Yao et al. 2020, arXiv 2006.00719.
+    Paper: LeCun, Denker, Solla 1990, Optimal Brain Damage, which propagates h back in an approximation
+    that is never negative. The estimate, Hutchinson's as in Yao et al. 2020, arXiv 2006.00719, is as often
+    negative as positive where h is small; signed, it would take large weights first.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"hessian_diagonal"})
@@ -36,7 +37,7 @@ class Obd(ElementCriterion):
         return frozenset({f"hessian_diagonal:{self.draws}"})
 
     def elements(self, view: View, param: str) -> Tensor:
-        """½ h w²."""
+        """½ |h| w²."""
         (statistic,) = self.required()
         weight = view.weight(param)
-        return view.stat(statistic, param) * weight.to(wide(weight)).square() / 2
+        return view.stat(statistic, param).abs() * weight.to(wide(weight)).square() / 2

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..allocation import Erk, Uniform
+from ..allocation import Erk, SmartRatio, Uniform
 from ..core.axes import Criterion, Recovery, Scope
 from ..core.cards import method
 from ..core.recipe import Recipe
-from ..criteria import Lamp, Magnitude, Random, Taylor
+from ..criteria import Lamp, Magnitude, Obd, Random, Taylor
 from ..recover import FineTune
 from ..schedule import Never, OneShot
 from ..scope import NM, Model, Tensorwise
@@ -134,6 +134,29 @@ def erk(density: float = 0.1, classifier: bool = False) -> Recipe:
 
 
 @method(
+    "smart-ratios",
+    family="at initialisation",
+    paper="Sanity-Checking Pruning Methods: Random Tickets can Win the Jackpot",
+    authors="Su et al.",
+    year=2020,
+    arxiv="2009.11094",
+)
+def smart_ratios(density: float = 0.1, classifier: bool = False) -> Recipe:
+    """Random masks before training, denser in early layers, whatever weights and data.
+
+    density_l ∝ (L − l + 1)² + (L − l + 1) for layer l of L, layers above 1 stay dense. The paper keeps
+    30 % of the classifier; here it is excluded unless asked for, and then counts as any other layer.
+    """
+    return Recipe(
+        structure=Weights(classifier=classifier),
+        criterion=Random(),
+        scope=Tensorwise(),
+        allocator=SmartRatio(),
+        schedule=OneShot(density=density, at="0it"),
+    )
+
+
+@method(
     "lamp",
     family="after training",
     paper="Layer-adaptive Sparsity for the Magnitude-based Pruning",
@@ -176,6 +199,30 @@ def taylor(
     """
     recovery = fine_tuning(fine_tune, lr_scale)
     return one_shot(Taylor(), Model(), density, "100%", classifier, recovery)
+
+
+@method(
+    "obd",
+    family="after training",
+    paper="Optimal Brain Damage",
+    authors="LeCun et al.",
+    year=1990,
+)
+def obd(
+    density: float = 0.5,
+    draws: int = 8,
+    fine_tune: str | None = None,
+    lr_scale: float = 0.1,
+    classifier: bool = False,
+) -> Recipe:
+    """Keep the weights whose removal would change the loss most, to second order.
+
+    s_i = ½ |h_i| w_i², compared over the whole model, h the diagonal of the Hessian, which the paper
+    propagates back in an approximation that is never negative; here it is estimated from `draws` random
+    vectors of signs, each a pass over the data. The paper prunes a little, retrains and repeats.
+    """
+    recovery = fine_tuning(fine_tune, lr_scale)
+    return one_shot(Obd(draws=draws), Model(), density, "100%", classifier, recovery)
 
 
 @method(
