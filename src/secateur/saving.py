@@ -363,10 +363,22 @@ def _rebuilt(
         )
     if misfit(made, shapes) is None:
         return made
-    for edits in () if manifest.stock and model is None else manifest.edits:
+    todo = () if manifest.stock and model is None else manifest.edits
+    if todo:
+        _filled(made)
+    for edits in todo:
         made = _replayed(made, edits)
     add(made, manifest.added)
     return made
+
+
+def _filled(model: nn.Module) -> None:
+    """Finite weights: a stock network is built on memory as it was found, and may be run to be traced."""
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.is_floating_point() and parameter.device.type == "cpu":
+                parameter.normal_(std=0.02, generator=rng)
 
 
 def _again(model: nn.Module, edits: Edits) -> nn.Module:

@@ -87,7 +87,10 @@ def test_a_network_that_became_a_graph_is_traced_again(
     loaded = sc.load(folder, trust=("saving",))
     assert same_bits(loaded, shrunk.model)
     assert torch.equal(outputs(loaded, x[:3]), outputs(shrunk.model, x[:3]))
-    assert torch.equal(outputs(sc.load(folder, model=kind()), x), outputs(shrunk.model, x))
+    unwritten = kind()  # as memory may be that nothing was put into
+    for parameter in unwritten.parameters():
+        nn.init.constant_(parameter, torch.nan)
+    assert torch.equal(outputs(sc.load(folder, model=unwritten), x), outputs(shrunk.model, x))
 
 
 class TestArchitectures:
