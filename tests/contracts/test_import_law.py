@@ -42,7 +42,16 @@ LAW: dict[str, set[str]] = {
     "folding": {"core", "structure"},
     "saving": {"core", "api", "artifact", "materialise", "models", "structural", "structure"},
     "language": {"core", "api", "artifact", "engine", "saving", "structural", "text"},
-    "experiments": {"core", "api", "batches", "engine", "methods", "saving", "shrinking"}
+    "experiments": {
+        "core",
+        "api",
+        "batches",
+        "engine",
+        "exporting",
+        "methods",
+        "saving",
+        "shrinking",
+    }
     | AXES
     | LEAVES,
     "report": {"core", "artifact", "experiments", "measure"},

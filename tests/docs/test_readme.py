@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from export.gguf_models import build, byte_level
+from transformers import ViTConfig, ViTForImageClassification
 
 from secateur.cli.main import call
 
@@ -76,10 +77,20 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "yourpackage" / "__init__.py").touch()
     (folder / "yourpackage" / "nets.py").write_text(OWN_NETWORK)
     language_model(folder / "path" / "to" / "model")
+    image_model(folder / "path" / "to" / "vit")
     texts = [f"Tomato plant {n} wants {n * 7} ml of water at {n % 12} o'clock." for n in range(160)]
     lines = [json.dumps({"text": text * 8}) for text in texts]
     (folder / "calibration.jsonl").write_text("\n".join(lines))
     return folder
+
+
+def image_model(folder: Path) -> None:
+    """A tiny ViT for the digits, as a folder."""
+    config = ViTConfig(
+        image_size=8, patch_size=4, num_channels=1, hidden_size=16, intermediate_size=32,
+        num_hidden_layers=2, num_attention_heads=2, num_labels=10,
+    )  # fmt: skip
+    ViTForImageClassification(config).save_pretrained(folder)
 
 
 def language_model(folder: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +93,22 @@ def stock_model(folder: Path) -> nn.Module:
     if not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedModel):
         raise StorageError(f"'{folder}' is of '{named[0]}', which transformers does not define")
     try:
-        return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        with quiet():
+            return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = next(iter(str(error).splitlines()), "")
         raise StorageError(f"the model in '{folder}' cannot be read: {first}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bar of transformers while it reads or builds a model."""
+    from transformers.utils import logging as theirs
+
+    shown = theirs.is_progress_bar_enabled()
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            theirs.enable_progress_bar()

@@ -16,6 +16,7 @@ from ..api import recipe
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
 from ..engine.train import Training, preset
+from ..experiments.pretrained import takes_images
 from .words import settings
 
 HUB = re.compile(r"[\w.-]+/[\w.-]+")
@@ -82,8 +83,9 @@ def with_recovery(made: Recipe, words: str) -> Recipe:
 
 
 def is_language_model(network: str) -> bool:
-    """Whether a network's name is a folder, or looks like a model's name on the hub."""
-    return Path(network).is_dir() or bool(HUB.fullmatch(network))
+    """Whether a network's name is a language model's folder, or looks like a name on the hub."""
+    folder = Path(network)
+    return not takes_images(folder) if folder.is_dir() else bool(HUB.fullmatch(network))
 
 
 def show(asked: Asked, options: dict[str, Any]) -> None:

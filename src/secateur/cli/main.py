@@ -35,6 +35,7 @@ def call(words: Sequence[str] | None = None) -> int:
         logging.getLogger(library).setLevel(logging.ERROR)
     # of torch about itself, whenever a traced graph is copied
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)
+    warnings.filterwarnings("ignore", "Attempted to insert a get_attr Node", UserWarning)
     try:
         code = app(args=None if words is None else list(words), standalone_mode=False)
     except SecateurError as error:

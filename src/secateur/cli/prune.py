@@ -9,6 +9,7 @@ import typer
 
 from ..core.errors import PlanError
 from ..experiments.config import Experiment
+from ..experiments.pretrained import images_for
 from ..experiments.runner import Runner
 from .language import Asked, carry_out, is_language_model, show
 from .progress import Live
@@ -24,7 +25,8 @@ def prune(
     network: Annotated[
         str,
         typer.Argument(
-            help="built-in name, package.module:function, or a language model: its folder or hub name"
+            help="built-in name, package.module:function, a folder of a trained network (transformers "
+            "or secateur), or a language model's name on the hub"
         ),
     ],
     method: Annotated[
@@ -57,6 +59,9 @@ def prune(
     ] = None,
     training: Annotated[
         list[str] | None, typer.Option(help="training field, name=value (lr=0.01)")
+    ] = None,
+    trust: Annotated[
+        list[str] | None, typer.Option(help="package whose code may build an artifact's network")
     ] = None,
     seed: Annotated[int, typer.Option(help="all randomness of the run")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
@@ -120,11 +125,12 @@ def prune(
         return
     if recover is not None:
         raise PlanError("--recover is for language models; a method's own options say it elsewhere")
+    folder, given = Path(network), settings(network_option or [])
+    given |= {"trust": trust} if trust else {}
     study = Experiment(
         name="prune",
-        network={"spec": network, "options": settings(network_option or []), "weights": weights}
-        | {"trained": trained},
-        data={"source": data or "digits"},
+        network={"spec": network, "options": given, "weights": weights, "trained": trained},
+        data={"source": data or "digits"} | (images_for(folder) if folder.is_dir() else {}),
         training={"preset": preset, "length": train, **settings(training or [])},
         seeds=[seed],
         runs=[{"method": method, "options": options}],

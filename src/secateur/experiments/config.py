@@ -21,11 +21,12 @@ SCHEMA = 1
 
 
 class Network(Plain):
-    """Which network: a built-in name or `package.module:function`, and options for it.
+    """Which network: a built-in name, `package.module:function`, or a folder, and options for it.
 
     Attributes:
-        spec: the name or the import path.
-        options: keyword arguments of the constructor.
+        spec: the name, the import path, or the folder of a trained network: a classifier of images
+            of transformers, or what `secateur.save` wrote.
+        options: keyword arguments of the constructor; of a folder `trust`, as in `secateur.load`.
         weights: safetensors file of trained weights, or None; `{models}` stands for the folder
             `models` beside the data folder.
         trained: whether the network comes trained without `weights` (its constructor loads them);
@@ -36,6 +37,11 @@ class Network(Plain):
     options: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = None
     trained: bool = False
+
+    @property
+    def comes_trained(self) -> bool:
+        """Whether its weights are trained before anything begins."""
+        return self.trained or self.weights is not None or Path(self.spec).is_dir()
 
 
 class Data(Plain):

@@ -17,6 +17,7 @@ from ..engine.run import Setting
 from ..engine.train import open_accelerator
 from ..models import build_seeded, load_weights
 from .config import Data, RunConfig
+from .pretrained import is_folder, network_in
 
 SPLIT_SEED = 0
 """Train, validation and subset are the same for every seed: runs differ in training alone."""
@@ -46,7 +47,7 @@ class Workshop:
         train, test = train.to(self.device), data.test.to(self.device)
         setting = Setting(
             training=training,
-            trained=config.network.weights is not None or config.network.trained,
+            trained=config.network.comes_trained,
             train=lambda stage: self._batches(config, train, batch, derive(seed, "data", stage)),
             scoring=self._scoring(config, train, seed),
             val=_plain(val.to(self.device)) if val is not None else None,
@@ -75,7 +76,9 @@ class Workshop:
         return model
 
     def _fresh(self, config: RunConfig, data: DataSet, seed: int) -> nn.Module:
-        """A network with new initial weights."""
+        """A network with new initial weights, or that of a folder as it is."""
+        if is_folder(config.network.spec):
+            return network_in(config.network.spec, data, **config.network.options).to(self.device)
         model = build_seeded(
             config.network.spec,
             seed,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...artifact.architecture import hugging_face, without_code
+from ...artifact.huggingface import quiet
 from ...artifact.source import digest_of_parts, tensor_digest
 from ...core.errors import PlanError, StorageError
 from ...core.origin import Architecture
@@ -269,17 +269,3 @@ def _dtype(shards: Shards) -> torch.dtype:
         if entry.dtype.is_floating_point:
             sizes[entry.dtype] = sizes.get(entry.dtype, 0) + entry.stop - entry.start
     return max(sizes, key=lambda dtype: sizes[dtype])
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bar of transformers while it reads or builds a model."""
-    from transformers.utils import logging as theirs
-
-    shown = theirs.is_progress_bar_enabled()
-    theirs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            theirs.enable_progress_bar()
