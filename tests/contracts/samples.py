@@ -200,7 +200,7 @@ class FakeView:
             what: FakeCost({t.name: t.units for t in targets})
             for what in ("macs", "parameters", "megabytes", "latency")
         }
-        self.seed = seed
+        self.seed, self.progress = seed, 1.0
         self.masks = masks if masks is not None else keep_all(targets)
 
     def weight(self, param: str) -> Tensor:

@@ -46,7 +46,8 @@ def gradient_at(
     pressure: Pressure, own: dict[str, Tensor], progress: float = 1.0
 ) -> dict[str, Tensor]:
     """Its gradient at these weights."""
-    return pressure.gradient(own, (HIDDEN,), progress, pressure.start(own, (HIDDEN,)))
+    decided = pressure.start(own, (HIDDEN,), {HIDDEN.name: 3})
+    return pressure.gradient(own, (HIDDEN,), progress, decided)
 
 
 @pytest.mark.parametrize("pressure", ALL)
@@ -67,7 +68,7 @@ def test_it_pushes_towards_zero_and_never_what_is_zero(pressure: Pressure) -> No
 def test_it_leaves_other_parameters_and_its_inputs_alone(pressure: Pressure) -> None:
     own = weights()
     before = {name: value.clone() for name, value in own.items()}
-    found = pressure.gradient(own, (HIDDEN,), 0.5, pressure.start(own, (HIDDEN,)))
+    found = pressure.gradient(own, (HIDDEN,), 0.5, pressure.start(own, (HIDDEN,), {HIDDEN.name: 3}))
     assert found.keys() <= {m.param for m in HIDDEN.members}
     assert all(torch.equal(before[name], own[name]) for name in own)
 
@@ -82,7 +83,7 @@ def test_it_is_the_same_every_time_and_never_weaker_later(pressure: Pressure) ->
 
 @pytest.mark.parametrize("pressure", ALL)
 def test_what_it_decides_can_be_checkpointed(pressure: Pressure) -> None:
-    decided = pressure.start(weights(), (HIDDEN,))
+    decided = pressure.start(weights(), (HIDDEN,), {HIDDEN.name: 3})
     assert all(isinstance(value, Tensor) for value in decided.values())
     pressure.check((HIDDEN,))
 

@@ -13,11 +13,13 @@ from torch import nn
 import secateur as sc
 from secateur.allocation import ToBudget, Uniform
 from secateur.core.errors import PlanError
-from secateur.costing import LatencyCost
+from secateur.costing import LatencyCost, latency, latency_cost
+from secateur.engine import accounts
 from secateur.engine import costs as engine_costs
 from secateur.measure.kernel import Kernel
 from secateur.measure.statistics import Interval
 from secateur.measure.table import LatencyTable
+from secateur.models import build_seeded
 from secateur.scope import Tensorwise
 from tests.contracts.samples import FakeView, targets
 
@@ -94,14 +96,15 @@ def by_work(kernel: Kernel) -> float:
 def clockwork(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times that are counts: operators by their work, networks by work and a fixed part."""
 
-    def table(model: Any, example: Any, found: Any, **_: Any) -> LatencyCost:
-        return LatencyCost(found, LatencyTable(stopwatch=by_work), 10.0)
+    def table(model: Any, example: Any, found: Any, *, dense: float, **_: Any) -> LatencyCost:
+        return LatencyCost(found, LatencyTable(stopwatch=by_work), dense)
 
     def compared(a: nn.Module, b: nn.Module, *_: Any, **__: Any) -> list[Any]:
         ratio = convolutions(a) / convolutions(b)
         return [SimpleNamespace(speedup=Interval(ratio, ratio, ratio, 0.95))]
 
-    monkeypatch.setattr(engine_costs, "latency_cost", table)
+    monkeypatch.setattr(accounts, "latency_cost", table)
+    monkeypatch.setattr(engine_costs, "seconds_of", lambda *_, **__: 1e-2)
     monkeypatch.setattr(engine_costs, "compare_latency", compared)
 
 
@@ -118,6 +121,61 @@ def test_half_of_the_time_within_three_percent(clockwork: None) -> None:
 def test_milliseconds_that_no_unit_can_reach_are_refused(clockwork: None) -> None:
     with pytest.raises(PlanError, match="closest possible"):
         sc.prune(net(), "group-norm", example=EXAMPLE, budget={"latency": "1us"})
+
+
+def test_layers_go_until_the_time_is_met(
+    clockwork: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Predicted too cheap, so that the measurement takes one back; no layer more would fit."""
+    monkeypatch.setattr(accounts, "seconds_of", lambda *_, **__: 1e-2)
+    monkeypatch.setattr(
+        accounts, "seconds_within", lambda model, x, names, timer: dict.fromkeys(names, 2e-3)
+    )
+    model = build_seeded("resnet20", 0, num_classes=10, in_channels=3, image_size=8)
+    result = sc.prune(
+        model, "layer-dropping", example=EXAMPLE, by="influence", data=(torch.randn(8, 3, 8, 8),) * 2,
+        budget={"latency": "75%"},
+    )  # fmt: skip
+    told = result.record["budget"]["latency"]
+    small = sc.shrink(result, EXAMPLE).model
+    assert told["left"] / told["whole"] == pytest.approx(convolutions(small) / convolutions(model))
+    assert told["left"] <= 0.75 * 1.03 * told["whole"]
+    assert told["left"] > 0.6 * told["whole"]
+
+
+def test_a_runtime_is_told_to_the_measurement(
+    clockwork: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    compared = engine_costs.compare_latency
+    monkeypatch.setattr(
+        engine_costs, "compare_latency",
+        lambda *a, runtimes, **k: asked.append(runtimes) or compared(*a),
+    )  # fmt: skip
+    budget = {"budget": {"latency": "50%"}, "runtime": "onnxruntime"}
+    result = sc.prune(net(), "group-norm", example=EXAMPLE, **budget)
+    told = result.record["budget"]["latency under onnxruntime"]
+    assert told["left"] / told["whole"] == pytest.approx(0.5, rel=0.03)
+    assert set(asked) == {("onnxruntime",)}
+    with pytest.raises(PlanError, match="eager"):
+        sc.recipe("group-norm", budget={"latency": "50%"}, runtime="onnx")
+
+
+def test_one_process_measures_an_operator_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two networks of one make share their table; another timer has its own."""
+    monkeypatch.setattr(latency, "TABLES", {})
+    runs = []
+
+    def timer(run: Any) -> float:
+        runs.append(run)
+        return 1.0
+
+    costs = [latency_cost(net(), EXAMPLE, sc.trace(net(), EXAMPLE), timer=timer) for _ in range(2)]
+    assert costs[0].table is costs[1].table
+    before = len(costs[0].table.known)
+    assert costs[0]({}) == costs[1]({})
+    assert len(costs[0].table.known) == before
+    assert latency.shared_table(torch.device("cpu"), None) is not costs[0].table
 
 
 def test_on_the_clock_of_this_machine() -> None:

@@ -22,6 +22,11 @@ class Around(Allocator):
         return self.inner.across_targets
 
     @property
+    def by_sizes(self) -> bool:
+        """As what it wraps."""
+        return self.inner.by_sizes
+
+    @property
     def surveys(self) -> bool:
         """As what it wraps."""
         return self.inner.surveys

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..core.axes import Costs, View
+from ..core.axes import View
 from ..core.component import register
+from ..core.cost import Costs
 from ..core.density import share
 from ..core.errors import PlanError
 from ..core.types import Groups, Scores, Target

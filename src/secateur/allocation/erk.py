@@ -33,6 +33,11 @@ class Erk(Allocator):
     kernel: bool = True
 
     @property
+    def by_sizes(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
     def across_targets(self) -> bool:
         """A layer's share depends on the sizes of all."""
         return True

@@ -44,6 +44,11 @@ class Given(Allocator):
         return self.default is None
 
     @property
+    def by_sizes(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
     def across_targets(self) -> bool:
         """Without a default, layers share what the named ones of the model leave."""
         return self.default is None

@@ -6,8 +6,9 @@ from collections.abc import Hashable
 
 from torch import Tensor
 
-from ..core.axes import Allocator, Costs, View
+from ..core.axes import Allocator, View
 from ..core.component import register
+from ..core.cost import Costs
 from ..core.types import Groups, Scores, Target
 from .budget import Cap, Floor, check_possible, least, total
 from .model_wide import pooled

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from ..core.axes import Allocator, Costs, View
+from ..core.axes import Allocator, View
 from ..core.component import register
+from ..core.cost import Costs
 from ..core.density import share
 from ..core.layout import one_group
 from ..core.select import select

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..core.axes import Allocator, Cost, Costs, View
+from ..core.axes import Allocator, View
 from ..core.component import register
+from ..core.cost import Cost, Costs
 from ..core.errors import PlanError
+from ..core.select import select
 from ..core.types import Groups, Scores, Target
 from .amounts import What
 from .budget import alive
@@ -43,17 +46,24 @@ class ToBudget(Allocator):
     cost that is a prediction (milliseconds from a table) is measured end to end, and the limit is
     set right by the ratio until it is met within 3 %.
 
+    Of several updates the one after which a share p of them is done may leave
+    whole · (limit / whole)^p: every update takes the same share of what is left, the last meets the
+    budget. Where units of all layers compete as one group, or a layer is one unit, as many of the best
+    stay as the budget permits.
+
     Attributes:
         inner: the allocator that shares out, with the bounds it has.
         what: `macs`, `parameters`, `megabytes` (10^6 bytes of the state) or `latency` (milliseconds).
         limit: the most that may be left.
         relative: whether the limit is a fraction of what the network takes as it comes.
+        runtime: under which a latency is measured; nothing to other costs.
     """
 
     inner: Allocator
     what: What
     limit: float = Field(gt=0, allow_inf_nan=False)
     relative: bool = True
+    runtime: Literal["eager", "compile", "onnxruntime"] = "eager"
 
     def model_post_init(self, _: Any) -> None:
         """What would keep everything, or has nothing to ask for a number of units, is refused."""
@@ -73,19 +83,31 @@ class ToBudget(Allocator):
         return False
 
     @property
+    def by_sizes(self) -> bool:
+        """Where the inner one's numbers do."""
+        return self.inner.by_sizes
+
+    @property
     def across_targets(self) -> bool:
         """The budget is the whole network's."""
         return True
 
     @property
     def scopes(self) -> frozenset[str]:
-        """Costs are those of widths."""
-        return frozenset({"tensor"})
+        """Units of a layer are counted together."""
+        known = frozenset({"tensor", "model"})
+        return known & self.inner.scopes if self.inner.scopes else known
+
+    @property
+    def cost(self) -> str:
+        """The name of the cost."""
+        plain = self.what != "latency" or self.runtime == "eager"
+        return self.what if plain else f"{self.what} under {self.runtime}"
 
     @property
     def weighs(self) -> frozenset[str]:
         """The cost of the budget."""
-        return frozenset({self.what})
+        return frozenset({self.cost})
 
     def required(self) -> frozenset[str]:
         """What the inner allocator needs."""
@@ -100,63 +122,71 @@ class ToBudget(Allocator):
     ) -> None:
         """Refuse a budget that is no restriction, or that the bounds exclude."""
         self.inner.check(groups, 1.0, targets, costs)
-        cost = costs[self.what]
+        cost = costs[self.cost]
         limit = self._limit(cost)
         if limit >= cost.whole:
             raise PlanError(
                 f"a budget of {_said(limit, cost)} is no less than the {_said(cost.whole, cost)} that "
                 "the network takes as it is; there is nothing to prune"
             )
-        self._check_possible(cost, limit, groups, self.held(groups, groups.size, targets))
+        nothing = {t.name: torch.zeros(t.shape) for t in targets}
+        bill = Bill(cost, nothing, groups)
+        self._check_possible(bill, limit, self.held(groups, groups.size, targets))
 
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""
-        cost = view.costs[self.what]
-        limit = aim = self._limit(cost)
-        best, nearest = None, float("inf")
-        tried: list[list[int]] = []
-        held = self.inner.held(groups, alive(scores, groups), view.every)
-        self._check_possible(cost, limit, groups, held)
+        bill = Bill(view.costs[self.cost], scores, groups)
+        limit = self._limit(bill.cost)
+        self._check_possible(bill, limit, self.held(groups, alive(scores, groups), view.every))
+        if view.progress < 1:
+            due = bill.cost.whole * (limit / bill.cost.whole) ** view.progress
+            return self._within(due, bill, view)
+        return self._measured(limit, bill, view)
+
+    def _measured(self, limit: float, bill: Bill, view: View) -> Tensor:
+        """[G] the numbers that are measured nearest to the limit, not above it where there are such."""
+        aim, tried = limit, dict[tuple[int, ...], float]()
         for _ in range(ROUNDS):
-            keep = self._within(aim, cost, scores, groups, view)
-            if keep.tolist() in tried:
+            keep = self._within(aim, bill, view)
+            if tuple(keep.tolist()) in tried:
                 break
-            tried.append(keep.tolist())
-            found = cost.measured(_counts(groups, keep))
+            counts = bill.counts(keep)
+            found = bill.cost.measured(counts)
             if found is None:
                 return keep
-            if abs(found / limit - 1) < nearest:
-                best, nearest = keep, abs(found / limit - 1)
-            if nearest <= TOLERANCE / 2:
+            tried[tuple(keep.tolist())] = off = found / limit - 1
+            if abs(off) <= TOLERANCE / 2:
                 break
-            aim = cost(_counts(groups, keep)) * limit / found
-        assert best is not None
-        if nearest > TOLERANCE:
+            aim = bill.cost(counts) * limit / found
+        best = min(tried, key=lambda key: (tried[key] > TOLERANCE, abs(tried[key])))
+        if abs(tried[best]) > TOLERANCE:
             log.warning(
                 "a budget of %s was met within %.1f %%, no closer",
-                _said(limit, cost),
-                100 * nearest,
+                _said(limit, bill.cost),
+                100 * abs(tried[best]),
             )
-        return best
+        return torch.tensor(best)
 
     def _limit(self, cost: Cost) -> float:
         return self.limit * cost.whole if self.relative else self.limit
 
-    def _within(self, aim: float, cost: Cost, scores: Scores, groups: Groups, view: View) -> Tensor:
+    def _within(self, aim: float, bill: Bill, view: View) -> Tensor:
         """[G] the most units whose cost is at most `aim`, as the inner allocator shares them out."""
+        scores, groups = bill.scores, bill.groups
         left, n = alive(scores, groups), int(groups.size.sum())
         best = self.inner.held(groups, left, view.every)
-        if cost(_counts(groups, left)) <= aim:
+        if bill(left) <= aim:
             return left
-        if cost(_counts(groups, best)) >= aim:
+        if bill(best) >= aim:
             return best
         low, most = int(best.sum()), left
         for _ in range(STEPS):
             trial = partial(self._trial, scores, groups, view, n, most)
-            low, best, more = _largest(low, best, trial, int(left.sum()), cost, groups, aim)
-            if more is None or aim - cost(_counts(groups, best)) <= NEAR * cost.whole:
+            low, best, more = _largest(low, best, trial, int(left.sum()), bill, aim)
+            full = aim - bill(best) <= NEAR * bill.cost.whole
+            if more is None or full or int(groups.size.max()) == 1:
                 break
-            most = torch.where(_too_dear(best, more, cost, groups, aim), best, most)
+            most = torch.where(_too_dear(best, more, bill, aim), best, most)
         return best
 
     def _trial(
@@ -165,29 +195,39 @@ class ToBudget(Allocator):
         """[G] the inner allocator's numbers for `k` units, none above `most`."""
         return self.inner.keep(scores, groups, k / n, view).minimum(most)
 
-    def _check_possible(self, cost: Cost, limit: float, groups: Groups, held: Tensor) -> None:
-        least = cost(_counts(groups, held))
+    def _check_possible(self, bill: Bill, limit: float, held: Tensor) -> None:
+        least = bill(held)
         if least > limit:
             raise PlanError(
-                f"a budget of {_said(limit, cost)} cannot be met: the fewest units that floors and "
-                f"bounds permit leave {_said(least, cost)}, the closest possible. Ask for that or "
-                "loosen the bounds"
+                f"a budget of {_said(limit, bill.cost)} cannot be met: the fewest units that floors "
+                f"and bounds permit leave {_said(least, bill.cost)}, the closest possible. Ask for "
+                "that or loosen the bounds"
             )
 
 
-def _counts(groups: Groups, keep: Tensor) -> dict[str, int]:
-    """Target -> units that stay; every target is one group."""
-    return {name: int(keep[first]) for name, first in groups.first.items()}
+@dataclass(frozen=True)
+class Bill:
+    """What numbers of units cost: of each group the best stay."""
+
+    cost: Cost
+    scores: Scores
+    groups: Groups
+
+    def __call__(self, keep: Tensor) -> float:
+        """The cost of [G] units."""
+        return self.cost(self.counts(keep))
+
+    def counts(self, keep: Tensor) -> dict[str, int]:
+        """Target -> units that stay; where targets share a group, by their scores."""
+        if not self.groups.shared:
+            return {name: int(keep[first]) for name, first in self.groups.first.items()}
+        return {
+            name: int(mask.sum()) for name, mask in select(self.scores, self.groups, keep).items()
+        }
 
 
 def _largest(
-    low: int,
-    best: Tensor,
-    trial: Callable[[int], Tensor],
-    high: int,
-    cost: Cost,
-    groups: Groups,
-    aim: float,
+    low: int, best: Tensor, trial: Callable[[int], Tensor], high: int, bill: Bill, aim: float
 ) -> tuple[int, Tensor, Tensor | None]:
     """(k, numbers that fit, the next ones that do not) by bisection; `best` at `low` fits.
 
@@ -195,26 +235,26 @@ def _largest(
     """
     more: Tensor | None = None
     tried = trial(high)
-    if cost(_counts(groups, tried)) <= aim:
+    if bill(tried) <= aim:
         return high, tried, None
     more = tried
     while high - low > 1:
         middle = (low + high) // 2
         tried = trial(middle)
-        if cost(_counts(groups, tried)) <= aim:
+        if bill(tried) <= aim:
             low, best = middle, tried
         else:
             high, more = middle, tried
     return low, best, more
 
 
-def _too_dear(best: Tensor, more: Tensor, cost: Cost, groups: Groups, aim: float) -> Tensor:
+def _too_dear(best: Tensor, more: Tensor, bill: Bill, aim: float) -> Tensor:
     """[G] groups whose step from `best` to `more` does not fit alone; if each fits, the dearest."""
     dear = torch.zeros(len(best), dtype=torch.bool)
     prices = {}
     for g in (more > best).nonzero()[:, 0].tolist():
         raised = torch.where(torch.arange(len(best)) == g, more, best)
-        prices[g] = cost(_counts(groups, raised))
+        prices[g] = bill(raised)
         dear[g] = prices[g] > aim
     if prices and not bool(dear.any()):
         dear[max(prices, key=lambda g: prices[g])] = True

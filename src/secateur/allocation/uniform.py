@@ -20,6 +20,11 @@ class Uniform(Allocator):
     global pruning.
     """
 
+    @property
+    def by_sizes(self) -> bool:
+        """Yes."""
+        return True
+
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""
         assert density is not None

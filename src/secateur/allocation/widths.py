@@ -8,8 +8,9 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor
 
-from ..core.axes import Costs, View
+from ..core.axes import View
 from ..core.component import register
+from ..core.cost import Costs
 from ..core.density import share
 from ..core.errors import PlanError
 from ..core.types import Groups, Scores, Target

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from .component import Component, Registry
+from .cost import Costs, Counts
 from .types import Groups, Masks, RecoveryPlan, Scores, Target, Update
 
 Weights = Mapping[str, Tensor]
@@ -23,28 +24,6 @@ Weights = Mapping[str, Tensor]
 Pool = Literal["sum", "mean", "norm", "max"]
 Speaks = Literal["any", "coupled", "layers", "experts"]
 """Units a criterion can score: any, only those that a later layer reads, whole layers, experts."""
-
-
-Counts = Mapping[str, int]
-"""Target name -> how many of its units stay."""
-
-
-class Cost(Protocol):
-    """What the whole network costs when only some units stay."""
-
-    unit: str
-    whole: float
-    """Of the network with all its units."""
-
-    def __call__(self, counts: Counts) -> float:
-        """The cost, exact or predicted."""
-
-    def measured(self, counts: Counts) -> float | None:
-        """The same measured end to end where the cost is a prediction, None where it is exact."""
-
-
-Costs = Mapping[str, Cost]
-"""`macs`, `parameters`, `megabytes`, `latency` -> cost, found when it is asked for."""
 
 
 class View(Protocol):
@@ -59,6 +38,8 @@ class View(Protocol):
     """Current mask of each target, bool [target.shape]."""
     costs: Costs
     """What the network costs by the units that stay."""
+    progress: float
+    """Share of all updates that are done after the one at hand."""
 
     def weight(self, param: str) -> Tensor:
         """The parameter's current value, detached."""
@@ -90,6 +71,11 @@ class Structure(Component, ABC):
     @property
     def traces(self) -> bool:
         """Whether the network is captured as a graph to find the targets, and to take units out."""
+        return False
+
+    @property
+    def saves(self) -> bool:
+        """Whether a unit that is taken out saves work or memory, so that a budget can be met."""
         return False
 
     @abstractmethod
@@ -246,6 +232,11 @@ class Allocator(Component, ABC):
         return frozenset()
 
     @property
+    def by_sizes(self) -> bool:
+        """Whether its numbers follow from sizes and costs alone, before anything is scored."""
+        return False
+
+    @property
     def surveys(self) -> bool:
         """Whether it looks at the scores of all blocks before the first one is pruned."""
         return False
@@ -338,8 +329,18 @@ class Pressure(Component, ABC):
     def check(self, targets: tuple[Target, ...]) -> None:
         """Refuse targets of which nothing would be pushed."""
 
-    def start(self, weights: Weights, targets: tuple[Target, ...]) -> dict[str, Tensor]:
-        """What is decided once, when the push begins; checkpoints keep it. Empty: nothing is."""
+    @property
+    def foresees(self) -> bool:
+        """Whether it has to know how many units of each target will stay."""
+        return False
+
+    def start(
+        self, weights: Weights, targets: tuple[Target, ...], counts: Counts | None = None
+    ) -> dict[str, Tensor]:
+        """What is decided once, when the push begins; checkpoints keep it. Empty: nothing is.
+
+        `counts`: how many units of each target will stay, where the pressure `foresees` it.
+        """
         return {}
 
     @abstractmethod

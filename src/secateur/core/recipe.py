@@ -119,8 +119,9 @@ class Recipe(Component):
     def _check_walk(self) -> None:
         if self.walk == "whole":
             return
+        ahead = self.walk == "layers" and self.allocator.by_sizes  # numbers that need no scores
         for axis, part in (("scope", self.scope), ("allocator", self.allocator)):
-            if part.across_targets:
+            if part.across_targets and not (ahead and axis == "allocator"):
                 raise PlanError(
                     f"{axis} '{part.name}' compares layers of the whole model, of which walk "
                     f"'{self.walk}' has a part at a time; use scope 'row', 'tensor' or 'nm' with "
@@ -142,6 +143,12 @@ class Recipe(Component):
         if self.walk == "blocks":
             raise PlanError(
                 f"walk '{self.walk}' trains nothing; pressure '{self.pressure.name}' would be ignored"
+            )
+        if self.pressure.foresees and not (self.allocator.by_sizes and self.scope.name == "tensor"):
+            raise PlanError(
+                f"pressure '{self.pressure}' has to know before the training how many units of each "
+                f"layer stay, which allocator '{self.allocator}' finds by scores; give the pressure a "
+                "density, or let every layer keep the same share"
             )
         plan = self.recovery.plan() if self.recovery is not None else None
         trains = plan is not None and plan.schedule != "none"

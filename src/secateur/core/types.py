@@ -144,11 +144,14 @@ class Update:
         step: the moment in training.
         density: fraction kept after the update; None where the allocator decides by itself.
         drop: fraction of the survivors to drop and grow anew (sparse training), 0 for none.
+        progress: share of all updates that are done after this one; what an allocator that decides by
+            itself goes by when it takes several.
     """
 
     step: Time = START
     density: float | None = None
     drop: float = 0.0
+    progress: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import nn
 from ..core.errors import PlanError
 from ..measure.forward import as_call, device_of, evaluating, explained
 from ..measure.latency import Timer, timer_for
+from ..measure.runtimes import runner
 from ..measure.table import LatencyTable
 from ..structure.graph.op import base_name
 from ..structure.graph.terms import Var
@@ -113,6 +114,7 @@ def latency_cost(
     table: LatencyTable | None = None,
     timer: Timer | None = None,
     step: int = 1,
+    dense: float | None = None,
 ) -> LatencyCost:
     """Measure a network and its operators at the example, batch and all.
 
@@ -120,26 +122,40 @@ def latency_cost(
         model: it is left as it was.
         example: a tensor, a tuple of arguments or a dict of keywords.
         found: what `secateur.trace` found on this example.
-        table: times known already; more are added to it.
+        table: times known already, to which more are added; by default those that this process has
+            measured with this timer, device and number of threads.
         timer: seconds of one call; by default the clock. `processor_clock` is steadier on a busy
             machine, where one thread runs.
         step: as in `LatencyCost`.
+        dense: milliseconds of the whole network, where they are known.
     """
     device = device_of(model)
     if table is None:
-        table = LatencyTable(device, timer=timer)
-    dense = 1e3 * seconds_of(model, example, timer or timer_for(device))
+        table = shared_table(device, timer)
+    if dense is None:
+        dense = 1e3 * seconds_of(model, example, timer or timer_for(device))
     return LatencyCost(found, table, dense, step=step)
 
 
-def seconds_of(model: nn.Module, example: Any, timer: Timer, runs: int = RUNS) -> float:
-    """The fastest of some passes, after two to warm up."""
+TABLES: dict[tuple[str, int, Timer | None], LatencyTable] = {}
+"""Of this process: device, threads and timer -> times of operators, whose names hold their sizes."""
+
+
+def shared_table(device: torch.device, timer: Timer | None) -> LatencyTable:
+    """The table that everything in this process adds to; another timer has another one."""
+    key = str(device), torch.get_num_threads(), timer
+    if key not in TABLES:
+        TABLES[key] = LatencyTable(device, timer=timer)
+    return TABLES[key]
+
+
+def seconds_of(
+    model: nn.Module, example: Any, timer: Timer, runs: int = RUNS, runtime: str = "eager"
+) -> float:
+    """The fastest of some passes under a runtime, after two to warm up."""
     call = as_call(example).map(lambda tensor: tensor.to(device_of(model)))
-
-    def run() -> object:
-        return model(*call.args, **call.kwargs)
-
     with evaluating(model), explained(call), torch.no_grad():
+        run = runner(runtime, model, call)
         run(), run()
         return min(timer(run) for _ in range(runs))
 

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..core.axes import Cost, Counts, Structure
+from ..core.axes import Structure
+from ..core.cost import Cost, Counts
 from ..core.errors import PlanError, unknown
-from ..costing import latency_cost
+from ..core.types import Target
+from ..costing.latency import seconds_of
 from ..measure.forward import device_of
-from ..measure.latency import Timer, compare_latency, processor_clock
-from ..shrinking.made import make
+from ..measure.latency import Timer, compare_latency, processor_clock, timer_for
 from ..shrinking.shrink import without_masks
-from ..structure.graph import Trace
-from ..structure.graph.sizes import bytes_left, parameters_left
-from ..structure.graph.terms import Var
-from ..structure.listing import Structures
+from .accounts import Account, Price, account_of
 
-PAIRS, MOST_PAIRS, SURE = 40, 80, 0.015
-"""Timed pairs of the dense and the smaller network: more while the ratio is not known to 1.5 %."""
-
-Price = Callable[[Mapping[Var, Sized]], float]
-"""Of the units that stay of each axis; an axis not named keeps all."""
+PAIRS = 40
+"""Timed pairs of the dense and the smaller network."""
 
 
 class Costs(Mapping[str, Cost]):
@@ -35,10 +30,14 @@ class Costs(Mapping[str, Cost]):
         structure: whose targets are widened and narrowed.
         model: the network, without masks.
         example: an input; MACs and milliseconds are those of the whole of it.
+        targets: what may be pruned.
     """
 
-    def __init__(self, structure: Structure, model: nn.Module, example: Any) -> None:
+    def __init__(
+        self, structure: Structure, model: nn.Module, example: Any, targets: tuple[Target, ...]
+    ) -> None:
         self.structure, self.model, self.example = structure, model, example
+        self.targets = targets
         self._known: dict[str, Cost] = {}
 
     def __getitem__(self, what: str) -> Cost:
@@ -55,40 +54,30 @@ class Costs(Mapping[str, Cost]):
         return len(PRICES)
 
     @cached_property
-    def traced(self) -> Trace:
-        """The coupled structures, which say what goes with a unit."""
-        found = self.structure.trace(self.model, self.example)
-        if found is None:
-            raise PlanError(
-                f"units of structure '{self.structure.name}' save no work when they are masked; "
-                "budgets are met by methods for whole channels, neurons or heads (`secateur methods`)"
-            )
-        assert isinstance(found, Trace)
-        return found
+    def account(self) -> Account:
+        """Of the network as it is."""
+        return self.of(self.model)
 
-    @cached_property
-    def axes(self) -> dict[str, Var]:
-        """Target -> the variable of its axis."""
-        return {axis.name: axis.var for axis in self.traced.axes}
+    def of(self, model: nn.Module) -> Account:
+        """Of this network or a copy of it."""
+        return account_of(self.structure, model, self.example, self.targets)
 
 
 class Counted:
     """A cost that is exact: a count of what is left.
 
     Args:
-        costs: of the network.
         unit: what is counted.
         price: of the units that stay.
     """
 
-    def __init__(self, costs: Costs, unit: str, price: Price) -> None:
-        self.costs, self.unit, self.price = costs, unit, price
+    def __init__(self, unit: str, price: Price) -> None:
+        self.unit, self.price = unit, price
         self.whole = float(price({}))
 
     def __call__(self, counts: Counts) -> float:
         """What is left when so many units of each target stay."""
-        axes = self.costs.axes
-        return float(self.price({axes[name]: range(n) for name, n in counts.items()}))
+        return float(self.price(counts))
 
     def measured(self, counts: Counts) -> None:
         """None: the count is what comes out."""
@@ -96,71 +85,65 @@ class Counted:
 
 
 class Timed:
-    """Milliseconds: predicted from a table of the operators' times, and measured end to end.
+    """Milliseconds: predicted from parts timed alone, and measured end to end.
 
-    A prediction times every operator at the very widths, each once: odd ones are dear. `measured`
-    takes the units out of a copy and times it in turn with the network as it is: the ratio of their
-    medians, times `whole`.
+    `measured` takes the units out of a copy and times it in turn with the network as it is: `whole`
+    over the ratio of their medians. The parts are timed eagerly whatever the runtime, and set to
+    the time of the network under it.
 
     Args:
         costs: of the network; a copy of it is kept as it is now.
+        runtime: of `measure.runtimes.RUNTIMES`.
     """
 
     unit = "ms"
 
-    def __init__(self, costs: Costs) -> None:
+    def __init__(self, costs: Costs, runtime: str = "eager") -> None:
         if costs.example is None:
             raise PlanError("a latency is that of an example; pass example=...")
         self.stock, self.example = without_masks(costs.model), costs.example
-        self.traced = costs.structure.trace(self.stock, costs.example) or costs.traced
-        self.axes = {axis.name: axis for axis in self.traced.axes}
+        self.account, self.runtime = costs.of(self.stock), runtime
         self.timer = _steady(self.stock)
-        structures = Structures(self.traced)
-        self.table = latency_cost(self.stock, self.example, structures, timer=self.timer)
-        self.whole = self.table.dense
+        self.whole = 1e3 * seconds_of(self.stock, self.example, self.timer, runtime=runtime)
+        self.price = self.account.milliseconds(self.whole, self.timer)
         self._known: dict[tuple[int, ...], float] = {}
 
     def __call__(self, counts: Counts) -> float:
-        """Milliseconds of the operators at the widths that are left."""
-        return self.table({self.axes[name].var: range(n) for name, n in counts.items()})
+        """Milliseconds that are predicted for what is left."""
+        return self.price(counts)
 
     def measured(self, counts: Counts) -> float:
-        """Milliseconds of the smaller network; equal widths are measured once."""
+        """Milliseconds of the smaller network; equal ones are measured once."""
         key = tuple(counts[name] for name in sorted(counts))
         if key not in self._known:
-            self._known[key] = self._measured(counts)
+            small = self.account.smaller(counts)
+            self._known[key] = self.whole if small is self.stock else self._compared(small)
         return self._known[key]
 
-    def _measured(self, counts: Counts) -> float:
-        kept = {self.axes[name]: list(range(n)) for name, n in counts.items()}
-        plan = {axis: units for axis, units in kept.items() if len(units) < axis.units}
-        small = make(self.stock, self.traced, plan, {}, self.example, False, False).module
-        (timed,) = compare_latency(self.stock, small, self.example, pairs=PAIRS, timer=self.timer)
+    def _compared(self, small: nn.Module) -> float:
+        (timed,) = compare_latency(
+            self.stock, small, self.example,
+            pairs=PAIRS, timer=self.timer, runtimes=(self.runtime,),
+        )  # fmt: skip
         return self.whole / timed.speedup.ratio
 
 
-def _steady(model: nn.Module) -> Timer | None:
+def _steady(model: nn.Module) -> Timer:
     """Processor time where one thread runs, the same as the clock but for other programs' share."""
-    alone = device_of(model).type == "cpu" and torch.get_num_threads() == 1
-    return processor_clock if alone else None
-
-
-def _macs(costs: Costs) -> Cost:
-    return Counted(costs, "MACs", costs.traced.macs)  # type: ignore[arg-type]
-
-
-def _parameters(costs: Costs) -> Cost:
-    return Counted(costs, "parameters", parameters_left(costs.traced.inference, costs.model))
-
-
-def _megabytes(costs: Costs) -> Cost:
-    left = bytes_left(costs.traced.inference, costs.model)
-    return Counted(costs, "MB", lambda kept: left(kept) / 1e6)
+    device = device_of(model)
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return processor_clock if alone else timer_for(device)
 
 
 PRICES: dict[str, Callable[[Costs], Cost]] = {
-    "macs": _macs,
-    "parameters": _parameters,
-    "megabytes": _megabytes,
+    "macs": lambda costs: Counted("MACs", costs.account.macs()),
+    "parameters": lambda costs: Counted("parameters", costs.account.parameters()),
+    "megabytes": lambda costs: Counted("MB", _in_millions(costs.account.bytes())),
     "latency": Timed,
+    "latency under compile": lambda costs: Timed(costs, "compile"),
+    "latency under onnxruntime": lambda costs: Timed(costs, "onnxruntime"),
 }
+
+
+def _in_millions(price: Price) -> Price:
+    return lambda counts: price(counts) / 1e6

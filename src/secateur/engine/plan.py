@@ -75,7 +75,7 @@ def make_plan(model: nn.Module, recipe: Recipe, example: Any = None) -> Plan:
     left = tuple(name for name in weights if name not in touched)
     total = sum(p.numel() for p in model.parameters())
     groups = recipe.scope.groups(targets)
-    costs = Costs(recipe.structure, model, example)
+    costs = Costs(recipe.structure, model, example, targets)
     recipe.allocator.check(groups, recipe.schedule.final_density, targets, costs)
     if recipe.pressure is not None:
         recipe.pressure.check(targets)

@@ -17,6 +17,7 @@ from ..core.recipe import Recipe
 from ..core.types import Target, Update
 from ..materialise import HardMasks
 from . import collect
+from .ahead import ahead
 from .blockwise.walk import Job, walk
 from .connected import connected_step
 from .initial import reinitialise
@@ -35,7 +36,8 @@ def prune(run: Run, op: Prune) -> None:
     """Score, select and mask: one update."""
     before = run.elements()
     run.masks = WALKS[run.recipe.walk](run, op)
-    run.place.budget = {what: run.cost(what) for what in run.recipe.allocator.weighs}
+    last = op.update.progress == 1
+    run.place.budget = {what: run.cost(what, last) for what in run.recipe.allocator.weighs}
     if run.recipe.revive:
         _revive(run, before)
     collapsed = _collapsed(run, op)
@@ -48,7 +50,10 @@ def _at_once(run: Run, op: Prune) -> dict[str, Tensor]:
     """The one step with a view of the whole model."""
     stats = _statistics(run)
     seed = run.setting.seed
-    view = ModelView(run.model, run.targets, run.masks, stats, seed, op.round, costs=run.costs)
+    view = ModelView(
+        run.model, run.targets, run.masks, stats, seed, op.round, costs=run.costs,
+        progress=op.update.progress,
+    )  # fmt: skip
     if run.recipe.connected:
         return connected_step(run, view, op.update, op.first)
     return step(run.recipe, view, op.update, first=op.first)
@@ -67,13 +72,15 @@ def _by_layers(run: Run, op: Prune) -> dict[str, Tensor]:
     """The same step with a view of one target after the other, in the network pruned so far."""
     before = copy.deepcopy(run.model)
     HardMasks.of(before).remove()
+    decided = ahead(run, op.update) if run.recipe.allocator.across_targets else {}
     seen = kept = 0
     for target in run.targets:
         stats, seed = _statistics(run, (target,), before), run.setting.seed
         view = ModelView(run.model, (target,), run.masks, stats, seed, op.round, run.targets)
         seen += target.units
         update = _shared_out(op.update, seen, kept, int(run.masks[target.name].sum()), target.units)
-        run.masks = {**run.masks, **step(run.recipe, view, update, first=op.first)}
+        keep = decided.get(target.name)
+        run.masks = {**run.masks, **step(run.recipe, view, update, first=op.first, keep=keep)}
         run.mask_weights()
         kept += int(run.masks[target.name].sum())
     return dict(run.masks)

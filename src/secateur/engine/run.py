@@ -124,7 +124,7 @@ class Run:
         self.targets: tuple[Target, ...] = recipe.structure.targets(model, setting.example)
         if recipe.solver is not None and recipe.solver.prepare(model, self.targets):
             self.targets = recipe.structure.targets(model, setting.example)  # with what was added
-        self.costs = Costs(recipe.structure, model, setting.example)
+        self.costs = Costs(recipe.structure, model, setting.example, self.targets)
         groups, density = recipe.scope.groups(self.targets), recipe.schedule.final_density
         recipe.allocator.check(groups, density, self.targets, self.costs)
         if recipe.pressure is not None:
@@ -181,11 +181,11 @@ class Run:
         kept = sum(int(m.sum()) for m in self.masks.values())
         return kept / sum(m.numel() for m in self.masks.values())
 
-    def cost(self, what: str) -> dict[str, Any]:
-        """What the network takes of one thing: whole, with what the masks keep, and measured."""
+    def cost(self, what: str, last: bool = True) -> dict[str, Any]:
+        """What the network takes of one thing: whole, with what the masks keep, measured at the last."""
         cost = self.costs[what]
         counts = {name: int(mask.sum()) for name, mask in self.masks.items()}
-        left, measured = cost(counts), cost.measured(counts)
+        left, measured = cost(counts), cost.measured(counts) if last else None
         told = {"unit": cost.unit, "whole": cost.whole, "left": left}
         return told if measured is None else {**told, "predicted": left, "left": measured}
 

@@ -18,7 +18,13 @@ from ..core.types import Groups, LazyScores, Masks, Scores, Update, keep_all
 
 
 def step(
-    recipe: Recipe, view: View, update: Update, *, first: bool = False, hold: Masks | None = None
+    recipe: Recipe,
+    view: View,
+    update: Update,
+    *,
+    first: bool = False,
+    hold: Masks | None = None,
+    keep: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The masks after `update`: {target: bool [target.shape]}; no weight is touched.
 
@@ -28,13 +34,14 @@ def step(
         update: the density to reach and the share to drop and grow anew.
         first: whether this is the run's first update (`recipe.start` then scores it).
         hold: units that stay whatever their score, where the budget of their group has room.
+        keep: [G] how many units of each group stay, where that is decided already.
     """
     criterion = recipe.start if first and recipe.start is not None else recipe.criterion
     groups = recipe.scope.groups(view.targets)
     if recipe.schedule.regrows and not first:
         return _regrow(recipe, view, update, score_all(criterion, view), groups)
     score = lambda: score_all(criterion, view)  # noqa: E731
-    live, keep = budgets(recipe, view, update, score, groups, hold)
+    live, keep = budgets(recipe, view, update, score, groups, hold, keep)
     if isinstance(recipe.solver, Chooser):
         return recipe.solver.choose(_counts(live, groups, keep), groups, view)
     return solve(recipe, view, select(live, groups, keep), groups)
@@ -47,11 +54,13 @@ def budgets(
     score: Callable[[], Scores],
     groups: Groups,
     hold: Masks | None = None,
+    keep: Tensor | None = None,
 ) -> tuple[LazyScores, Tensor]:
     """What a selection needs: the scores, computed when they are looked at, and [G] how many stay."""
     masks = keep_all(view.targets) if recipe.revive else view.masks
     live = LazyScores(lambda: _first_of_all(hide(score(), masks), hold or {}), masks)
-    keep = recipe.allocator.keep(live, groups, update.density, view)
+    if keep is None:
+        keep = recipe.allocator.keep(live, groups, update.density, view)
     _check(keep, groups.count(masks))
     return live, keep
 

@@ -13,6 +13,7 @@ from ..core.errors import PlanError
 from ..core.time import Time
 from ..materialise import HardMasks
 from .adapters import attach, merge
+from .ahead import counts_ahead
 from .program import Prune, Train
 from .run import Run
 from .store import Saved
@@ -84,6 +85,7 @@ def new_trainer(run: Run, op: Train) -> Trainer:
         teacher=teacher,
         pressure=run.recipe.pressure if run.recipe.pushes(_kind(op)) else None,
         targets=run.targets,
+        counts=counts_ahead(run),
     )
 
 

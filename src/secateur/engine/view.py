@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from ..core.axes import Costs
+from ..core.cost import Costs
 from ..core.errors import NumberError, PlanError
 from ..core.finite import finite
 from ..core.random import generator
@@ -31,6 +31,7 @@ class ModelView:
         every: targets of the whole model, where `targets` are those of one block.
         surveyed: what the allocator said of all blocks, where they are pruned one by one.
         costs: what the network costs by the units that stay.
+        progress: share of all updates that are done after this one.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class ModelView:
         every: tuple[Target, ...] = (),
         surveyed: Mapping[str, Sequence[float]] | None = None,
         costs: Costs | None = None,
+        progress: float = 1.0,
     ) -> None:
         self.targets = targets
         self.every = every or targets
         self.surveyed: Mapping[str, Sequence[float]] = surveyed or {}
+        self.progress = progress
         self.costs: Costs = costs if costs is not None else {}
         self._params = dict(model.named_parameters())
         device = self._params[targets[0].members[0].param].device

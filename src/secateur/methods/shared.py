@@ -11,7 +11,7 @@ from ..core.cards import shared_options
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
 from ..criteria import Relative
-from ..schedule import OneShot, Repeat
+from ..schedule import Iterative, OneShot, Repeat
 
 
 @shared_options("normalise")
@@ -40,9 +40,10 @@ def with_widths(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Recipe:
     return Recipe(**{**dict(recipe), "allocator": Widths(inner=recipe.allocator, **given)})
 
 
-@shared_options("budget")
-def with_budget(recipe: Recipe, own: Mapping[str, Any], budget: Any) -> Recipe:
-    """The same recipe pruned once to `{"macs": "50%"}`; see allocator `to-budget`."""
+@shared_options("budget", "runtime")
+def with_budget(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Recipe:
+    """The same recipe pruned to `{"macs": "50%"}`; see allocator `to-budget`."""
+    budget = given.get("budget")
     if not isinstance(budget, Mapping) or len(budget) != 1:
         raise PlanError(
             "a budget names one of macs, parameters, megabytes, latency and how much stays, e.g. "
@@ -50,26 +51,44 @@ def with_budget(recipe: Recipe, own: Mapping[str, Any], budget: Any) -> Recipe:
         )
     if "density" in own:
         raise PlanError("give a budget or a density (sparsity), not both: each says how much stays")
-    _by_layer(recipe, "budget")
+    if not recipe.structure.saves:
+        raise PlanError(
+            f"a budget counts what is saved, and units of structure '{recipe.structure}' save nothing "
+            "until they are whole channels, neurons, heads, layers or experts; use a method for those "
+            "(`secateur methods`)"
+        )
     ((what, value),) = budget.items()
     limit, relative = amount(what, value)
-    if not isinstance(recipe.schedule, OneShot):
+    if "runtime" in given and what != "latency":
         raise PlanError(
-            f"a budget is met in one step; schedule '{recipe.schedule}' of this method goes by "
-            "densities. Give a density"
+            f"a runtime is that of a latency; a budget of {what} has none, leave it out"
         )
-    if recipe.pressure is not None and "density" in type(recipe.pressure).model_fields:
-        raise PlanError(
-            f"pressure '{recipe.pressure}' has to know the density before the network trains; give a "
-            "density instead of a budget"
-        )
-    allocator = ToBudget(inner=recipe.allocator, what=what, limit=limit, relative=relative)
-    schedule = Repeat(at=recipe.schedule.at)
-    return Recipe(**{**dict(recipe), "allocator": allocator, "schedule": schedule})
+    allocator = ToBudget(
+        inner=recipe.allocator, what=what, limit=limit, relative=relative,
+        runtime=given.get("runtime", "eager"),
+    )  # fmt: skip
+    pressure = recipe.pressure
+    if pressure is not None and "density" in type(pressure).model_fields:
+        pressure = type(pressure)(**{**dict(pressure), "density": None})  # the budget says it
+    changed = {"allocator": allocator, "schedule": _without_density(recipe), "pressure": pressure}
+    return Recipe(**{**dict(recipe), **changed})
+
+
+def _without_density(recipe: Recipe) -> Repeat:
+    """The moments of a schedule; how much goes at each is the budget's to say."""
+    old = recipe.schedule
+    if isinstance(old, OneShot):
+        return Repeat(at=old.at)
+    if isinstance(old, Iterative):
+        return Repeat(rounds=len(old.densities), at=old.at, every=old.every)
+    raise PlanError(
+        f"a budget is met in one step or in rounds; schedule '{old}' of this method goes by "
+        "densities. Give a density"
+    )
 
 
 def _by_layer(recipe: Recipe, options: str) -> None:
-    """Widths and what they cost belong to layers."""
+    """Widths belong to layers."""
     if recipe.scope.name != "tensor":
         raise PlanError(
             f"{options}: widths belong to layers, but this method compares by scope "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..core.axes import Pressure, Weights, wide
 from ..core.component import register
+from ..core.cost import Counts
 from ..core.density import as_density, keep_count
 from ..core.layout import one_group
 from ..core.select import select
@@ -28,7 +29,8 @@ class Growing(Pressure):
     marked; nothing else is pushed. Pushed are the weights of the layer that writes the unit.
 
     Attributes:
-        density: fraction of each target's units that is kept; give the schedule's.
+        density: fraction of each target's units that is kept; None: as many as the recipe will keep,
+            which must follow from sizes alone (a budget shared out evenly).
         strength: λ at its full height.
         rise: share of the push's time in which λ grows, the rest lets the network settle.
 
@@ -36,13 +38,27 @@ class Growing(Pressure):
     1. GReg-2, which chooses the units by how they shrink under one common push, is not here.
     """
 
-    density: Density
+    density: Density | None = None
     strength: Strength = 1.0
     rise: float = Field(default=0.7, gt=0, le=1)
 
-    def start(self, weights: Weights, targets: tuple[Target, ...]) -> dict[str, Tensor]:
+    @property
+    def foresees(self) -> bool:
+        """Without a density of its own."""
+        return self.density is None
+
+    def start(
+        self, weights: Weights, targets: tuple[Target, ...], counts: Counts | None = None
+    ) -> dict[str, Tensor]:
         """Target -> bool [units], which units are to go."""
-        return {t.name: ~_largest(weights, t, self.density) for t in targets}
+        return {t.name: ~_largest(weights, t, self._stay(t, counts)) for t in targets}
+
+    def _stay(self, target: Target, counts: Counts | None) -> int:
+        """How many units of a target are not pushed, one at least."""
+        if self.density is not None:
+            return max(1, keep_count(self.density, target.units))
+        assert counts is not None
+        return max(1, counts[target.name])
 
     def gradient(
         self,
@@ -64,13 +80,12 @@ def _own(target: Target) -> list[Member]:
     return [m for m in target.members if m.param == target.members[0].param]
 
 
-def _largest(weights: Weights, target: Target, density: float) -> Tensor:
-    """[units] bool: the `density` of units with the largest sums of absolute weights."""
+def _largest(weights: Weights, target: Target, stay: int) -> Tensor:
+    """[units] bool: the `stay` units with the largest sums of absolute weights."""
     parts = [m.layout.matrix(weights[m.param]) for m in _own(target)]
     norms = torch.stack([part.to(wide(part)).abs().sum(1) for part in parts]).sum(0)
     norms = norms.view(target.shape)
     groups = Groups(
         {target.name: one_group(target.shape)}, {target.name: 0}, torch.tensor([target.units])
     )
-    keep = torch.tensor([max(1, keep_count(density, target.units))])
-    return select({target.name: norms}, groups, keep)[target.name]
+    return select({target.name: norms}, groups, torch.tensor([stay]))[target.name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pydantic import model_validator
 
@@ -16,7 +17,8 @@ from .moments import at_step, check_rounds, rounds_at
 
 @register("repeat")
 class Repeat(Schedule):
-    """`rounds` updates that name no density: the allocator decides how much goes (Han's threshold).
+    """`rounds` updates that name no density: the allocator decides how much goes (Han's threshold,
+    or the part of a budget that is due by then).
 
     Attributes:
         rounds: how many.
@@ -41,4 +43,5 @@ class Repeat(Schedule):
     def updates(self, steps_per_epoch: int, total: int) -> Iterator[Update]:
         """One update per round, without a density."""
         steps = rounds_at(self, self.every, self.rounds, steps_per_epoch, total)
-        return (at_step(step, None) for step in steps)
+        for number, step in enumerate(steps, start=1):
+            yield replace(at_step(step, None), progress=number / self.rounds)

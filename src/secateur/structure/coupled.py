@@ -48,6 +48,11 @@ class Coupled(Structure):
     exact_only: bool = True
 
     @property
+    def saves(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
     def traces(self) -> bool:
         """Yes."""
         return True

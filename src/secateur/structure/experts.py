@@ -87,6 +87,11 @@ class Experts(Structure):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
+    @property
+    def saves(self) -> bool:
+        """Yes."""
+        return True
+
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """One target per mixture, shape (experts,)."""
         every = {mixture.experts: mixture for mixture in mixtures(model)}

@@ -35,6 +35,11 @@ class Layers(Structure):
     exclude: tuple[str, ...] = ()
     exact_only: bool = True
 
+    @property
+    def saves(self) -> bool:
+        """Yes."""
+        return True
+
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """One target per block, shape (1,), in the order of the network."""
         if example is None:

@@ -35,6 +35,11 @@ class Protected(Structure):
         """As the inner structure."""
         return self.inner.traces
 
+    @property
+    def saves(self) -> bool:
+        """As the inner structure."""
+        return self.inner.saves
+
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """The inner targets outside the protected blocks."""
         found = self.inner.targets(model, example)

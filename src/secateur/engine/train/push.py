@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.axes import Pressure
+from ...core.cost import Counts
 from ...core.types import Target
 from ...materialise.hard_masks import HardMasks
 
@@ -20,6 +21,7 @@ class Push:
         pressure, targets: what pushes, and what it pushes.
         steps: of the whole training, which progress is counted by.
         masks: what they prune is not pushed.
+        counts: target -> units that will stay, for a pressure that foresees it.
     """
 
     def __init__(
@@ -29,8 +31,10 @@ class Push:
         targets: tuple[Target, ...],
         steps: int,
         masks: HardMasks | None,
+        counts: Counts | None = None,
     ) -> None:
         self.pressure, self.targets, self.masks = pressure, targets, masks
+        self.counts = counts
         self.decided: dict[str, Tensor] = {}
         self._params = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._every = dict(model.named_parameters())
@@ -45,7 +49,7 @@ class Push:
             return
         weights = {name: p.detach() for name, p in self._every.items()}
         if not self.decided:
-            self.decided = self.pressure.start(weights, self.targets)
+            self.decided = self.pressure.start(weights, self.targets, self.counts)
         added = self.pressure.gradient(weights, self.targets, min(progress, 1.0), self.decided)
         keep = self.masks.masks if self.masks is not None else {}
         for name in added.keys() & self._params.keys():

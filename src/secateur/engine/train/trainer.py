@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ...core.axes import Pressure
+from ...core.cost import Counts
 from ...core.errors import DataError, PlanError
 from ...core.labelled import Inputs, split
 from ...core.random import derive
@@ -61,6 +62,7 @@ class Trainer:
             precision, an accelerator of its own. It serves one trainer at a time.
         teacher: the network to learn from with `training.distil`.
         pressure, targets: what pushes towards sparsity, and what it pushes.
+        counts: target -> units that will stay, for a pressure that foresees it.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Trainer:
         teacher: nn.Module | None = None,
         pressure: Pressure | None = None,
         targets: tuple[Target, ...] = (),
+        counts: Counts | None = None,
     ) -> None:
         self.model, self.training, self.batches, self.masks = model, training, batches, masks
         self.seed, self.stage, self._next = seed, stage, 0
@@ -88,7 +91,7 @@ class Trainer:
         self._push = None
         if pressure is not None:
             steps = training.total(batches.steps_per_epoch)
-            self._push = Push(model, pressure, targets, steps, masks)
+            self._push = Push(model, pressure, targets, steps, masks, counts)
         self._meter = Meter(self.hardware, stage)
 
     def run(

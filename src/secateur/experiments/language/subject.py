@@ -104,7 +104,7 @@ class Subject:
         if not isinstance(recipe.structure, Coupled) or recipe.solver or recipe.recovery:
             return prune_any(self, recipe)
         targets = recipe.structure.of(self.traced, self.model)
-        costs = Costs(recipe.structure, self.model, self.example)
+        costs = Costs(recipe.structure, self.model, self.example, targets)
         recipe.allocator.check(recipe.scope.groups(targets), density, targets, costs)
         stats, seed = self._statistics(recipe, targets), self.study.seed
         view = ModelView(self.model, targets, stats=stats, seed=seed, costs=costs)
