@@ -109,6 +109,14 @@ def test_growth_keeps_the_number_of_each_layer_when_density_stays() -> None:
     assert sum(map(sum, after)) == 3
 
 
+def test_growth_while_the_density_falls() -> None:
+    """Six are alive, four may stay: a third of the six moves, so that -8 and 5 survive and two grow."""
+    alive = {"weight": torch.tensor([[True] * 4, [True, True, False, False]])}
+    made = recipe(scope=Tensorwise(), schedule=Regrow(density=0.5, initial=0.75), grow=Position())
+    after = masks_of(made, Update(density=0.5, drop=1 / 3), alive)
+    assert after == [[0, 1, 0, 0], [1, 0, 1, 1]]
+
+
 def test_the_start_criterion_decides_the_first_update_only() -> None:
     made = recipe(
         scope=Tensorwise(), schedule=Regrow(density=0.5), start=Position(), grow=Position()

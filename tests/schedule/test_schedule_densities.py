@@ -110,6 +110,16 @@ def test_set_moves_a_constant_share() -> None:
     assert [u.drop for u in updates.updates(100, 1000)] == [0, 0.3, 0.3, 0.3]
 
 
+def test_granet_thins_out_while_it_moves_by_hand() -> None:
+    """From 0.5 to 0.1 over three moves: 0.1 + 0.4 (1 - 1/3)^3, 0.1 + 0.4 (1 - 2/3)^3 and 0.1."""
+    falling = Regrow(density=0.1, every="1ep", end="4ep", initial=0.5)
+    got = densities(falling)
+    assert got == pytest.approx([0.5, 0.1 + 0.4 * 8 / 27, 0.1 + 0.4 / 27, 0.1])
+    assert got[-1] == falling.final_density
+    plain = Regrow(density=0.1, every="1ep", end="4ep").updates(100, 1000)
+    assert [u.drop for u in falling.updates(100, 1000)] == [u.drop for u in plain]
+
+
 def test_regrowing_from_a_later_beginning() -> None:
     assert steps(Regrow(density=0.1, every="1ep", end="4ep", begin="150it")) == [0, 250, 350]
 

@@ -31,6 +31,7 @@ MADE: list[tuple[Callable[[], Schedule], str]] = [
     (lambda: Repeat(rounds=2, at="0it", every="0%"), "never moves on"),
     (lambda: Regrow(density=1), "regrow.density"),
     (lambda: Regrow(density=0.1, drop=0), "regrow.drop"),
+    (lambda: Regrow(density=0.1, initial=0.05), "initial=0.05 is below density=0.1"),
     (lambda: Regrow(density=0.1, drop=1), "regrow.drop"),
     (lambda: Regrow(density=0.1, every="0it"), "never moves on"),
     (lambda: Regrow(density=0.1, begin="50%", end="20%"), "end=20% is not after begin=50%"),

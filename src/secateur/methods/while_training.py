@@ -42,15 +42,16 @@ def gradual_magnitude(
 
 
 def _regrowing(
-    grow: Criterion, density: float, every: str, end: str, drop: float, classifier: bool
-) -> Recipe:
+    grow: Criterion, density: float, every: str, end: str, drop: float, classifier: bool,
+    initial: float | None = None,
+) -> Recipe:  # fmt: skip
     """A random sparse start whose weakest weights move elsewhere again and again."""
     return Recipe(
         structure=Weights(classifier=classifier),
         criterion=Magnitude(),
         scope=Tensorwise(),
         allocator=Erk(),
-        schedule=Regrow(density=density, every=every, end=end, drop=drop),
+        schedule=Regrow(density=density, every=every, end=end, drop=drop, initial=initial),
         start=Random(),
         grow=grow,
     )
@@ -101,3 +102,28 @@ def rigl(
     Grown weights start at zero; the share dropped follows drop/2 · (1 + cos(π t / t_end)).
     """
     return _regrowing(Gradient(), density, every, end, drop, classifier)
+
+
+@method(
+    "granet",
+    family="while training",
+    paper="Sparse Training via Boosting Pruning Plasticity with Neuroregeneration",
+    authors="Liu et al.",
+    year=2021,
+    arxiv="2106.10404",
+)
+def granet(
+    density: float = 0.1,
+    initial: float = 0.5,
+    every: str = "100it",
+    end: str = "75%",
+    drop: float = 0.5,
+    classifier: bool = False,
+) -> Recipe:
+    """RigL that begins denser and thins out on a cubic ramp: prune, then regrow where gradients are large.
+
+    d_t = d_f + (d_i − d_f)(1 − t / t_end)³ from d_i = `initial`; at each step the weights above d_t go, and
+    the share drop/2 · (1 + cos(π t / t_end)) more moves to the largest dense gradients. Every layer thins
+    out in proportion to what it holds.
+    """
+    return _regrowing(Gradient(), density, every, end, drop, classifier, initial)

@@ -21,10 +21,13 @@ from .moments import at_step, check_span, span, stride
 class Regrow(Schedule):
     """Sparse from step 0 on; then drop_t of the survivors move at every `every` steps before `end`.
 
-    drop_t = drop / 2 (1 + cos(π t / end)) with the `cosine` decay, drop with `constant`.
+    drop_t = drop / 2 (1 + cos(π t / end)) with the `cosine` decay, drop with `constant`. With `initial`
+    the density falls meanwhile: d_t = density + (initial − density) (1 − (t − begin) / (last − begin))³,
+    `last` the last move.
 
     Attributes:
-        density: fraction kept from the first update, at step 0, to the last.
+        density: fraction kept after the last update; from the first one on, where `initial` is None.
+        initial: fraction kept at step 0.
         every: the time between updates.
         end: no update from here on.
         drop: fraction of the survivors to drop and grow anew, α of the paper.
@@ -36,7 +39,7 @@ class Regrow(Schedule):
     [('0it', 0.0), ('10it', 0.3), ('20it', 0.1)]
 
     Paper: Evci et al. 2020, arXiv 1911.11134 (RigL); Mocanu et al. 2018, arXiv 1707.04780 (SET,
-    `constant`, once per epoch).
+    `constant`, once per epoch); Liu et al. 2021, arXiv 2106.10404 (GraNet, `initial`).
     """
 
     regrows: ClassVar[bool] = True
@@ -47,15 +50,21 @@ class Regrow(Schedule):
     drop: Share = 0.3
     decay: Literal["cosine", "constant"] = "cosine"
     begin: TimeField = START
+    initial: Share | None = None
 
     @model_validator(mode="after")
     def _sane(self) -> Regrow:
         check_span(self, self.begin, self.end, self.every)
+        if self.initial is not None and self.initial < self.density:
+            raise PlanError(
+                f"schedule 'regrow': initial={self.initial:g} is below density={self.density:g}; "
+                "the density falls or stays"
+            )
         return self
 
     @property
     def final_density(self) -> float:
-        """The density asked for; it never changes."""
+        """The density asked for."""
         return self.density
 
     def updates(self, steps_per_epoch: int, total: int) -> Iterator[Update]:
@@ -67,9 +76,16 @@ class Regrow(Schedule):
                 f"schedule 'regrow' would never move a weight: the first move, at step "
                 f"{begin + gap}, is not before end={self.end} (step {end}); shorten every={self.every}"
             )
-        yield at_step(0, self.density)
-        for step in range(begin + gap, end, gap):
-            yield at_step(step, self.density, self._share(step / end))
+        moves = range(begin + gap, end, gap)
+        yield at_step(0, self._density(0.0))
+        for step in moves:
+            density = self._density((step - begin) / (moves[-1] - begin))
+            yield at_step(step, density, self._share(step / end))
+
+    def _density(self, progress: float) -> float:
+        """The fraction kept at `progress` in [0, 1] of the way from `begin` to the last move."""
+        initial = self.density if self.initial is None else self.initial
+        return self.density + (initial - self.density) * (1 - progress) ** 3
 
     def _share(self, progress: float) -> float:
         """The fraction to move at `progress` in (0, 1) of the way to `end`."""
