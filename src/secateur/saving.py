@@ -385,7 +385,18 @@ def _again(model: nn.Module, edits: Edits) -> nn.Module:
     """One change done again, its basis first: shapes alone, the stored weights come later."""
     if edits.basis is not None:
         from_dict(Basis, dict(edits.basis)).rewrite(model, None)
+    if edits.retrace is not None:
+        _settle(model)
     return replay(model, edits)
+
+
+@torch.no_grad()
+def _settle(model: nn.Module) -> None:
+    """Small numbers in place of what a constructor left in memory: tracing runs the network."""
+    draw = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.02)
 
 
 def _replayed(model: nn.Module, edits: Edits) -> nn.Module:

@@ -177,6 +177,61 @@ def test_masked_is_removed() -> None:
     assert shrunk.model.lm_head.weight.shape == (40, 16)
 
 
+def centred(kind: str) -> Any:
+    """GPT-2 or OPT: layer norms whose scale and shift say something, tied heads, biases everywhere."""
+    torch.manual_seed(0)
+    shared = {"vocab_size": 40, "use_cache": False, "bos_token_id": 0, "eos_token_id": 0}
+    if kind == "GPT2":
+        config = transformers.GPT2Config(n_embd=16, n_layer=2, n_head=4, n_positions=32, **shared)
+    else:
+        config = transformers.OPTConfig(
+            hidden_size=16, ffn_dim=24, num_hidden_layers=2, num_attention_heads=4,
+            max_position_embeddings=32, word_embed_proj_dim=16, **shared,
+        )  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    norms = {m for m in model.modules() if isinstance(m, nn.LayerNorm)}
+    with torch.no_grad():
+        for module in model.modules():
+            for name, p in module.named_parameters(recurse=False):
+                one = module in norms and name == "weight"
+                p.copy_(torch.randn_like(p) * 0.3 + one)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "OPT"])
+def test_layer_norms_become_root_mean_square_norms(kind: str) -> None:
+    """In double precision nothing is lost, also in the basis that data gives."""
+    model = centred(kind).double()
+    wanted = logits(model)
+    PrincipalAxes().rewrite(model, lambda names, of: collect(model, names, of, [tokens()]))
+    assert not any(isinstance(m, nn.LayerNorm) for m in model.modules())
+    assert model.lm_head.bias is not None
+    torch.testing.assert_close(logits(model), wanted, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("kind", "head"), [("GPT2", True), ("GPT2", False), ("OPT", False)])
+def test_networks_of_layer_norms_are_sliced_saved_and_loaded(
+    kind: str, head: bool, tmp_path: Path
+) -> None:
+    """GPT-2's code gives what it puts out the width of its embedding, which the head reads."""
+    result = pruned(centred(kind), 0.75, head=head)
+    small = sc.shrink(result, tokens(2))
+    assert small.record["exact"]
+    assert small.record["level"] == ("A" if kind == "OPT" else "B" if head else "C")
+    again = sc.load(sc.save(small.model, tmp_path / "net"))
+    assert torch.equal(logits(again), logits(small.model))
+    width = 12 if head else 16
+    assert again.lm_head.weight.shape == (40, width)
+
+
+def test_norms_of_both_kinds_are_refused() -> None:
+    model = centred("OPT")
+    final = nn.RMSNorm(16, eps=1e-5)
+    model.model.decoder.final_layer_norm = final
+    with pytest.raises(PlanError, match="take the mean out and others do not"):
+        PrincipalAxes().rewrite(model, None)
+
+
 @pytest.mark.parametrize("kind", ["Gemma", "Gemma2"])
 def test_other_blocks_and_norms_are_refused(kind: str) -> None:
     with pytest.raises(PlanError, match=r"is no root mean square norm|is made of"):

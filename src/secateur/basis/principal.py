@@ -23,12 +23,13 @@ class PrincipalAxes(Basis):
     into the layers that read it; padding never counts. Norms by the root mean square commute with Q,
     so layers that read take W Q, layers that write take Qᵀ W, and a linear shortcut Qᵀ Q' leads from
     the basis of one place to that of the next: the network computes the same. An untied head is made
-    of a tied one. Without data Q is the identity, which gives the shapes alone.
+    of a tied one. Layer norms (GPT-2, OPT) become norms by the root mean square: what writes the stream
+    writes it without its mean, scale and shift go into what reads, and the head gets a bias.
+    Without data Q is the identity, which gives the shapes alone.
 
     Paper: Ashkboos, Croci, do Nascimento, Hoefler, Hensman 2024, arXiv 2401.15024. The official code
     takes C of the signal before the norm, so that tokens of large norm weigh more, where paper and
-    this class take what the norm gives. Layer norms, which it turns into root mean square norms
-    first, are refused.
+    this class take what the norm gives.
 
     Attributes:
         progressive: each place is looked at where the places before it have lost their last axes
@@ -48,8 +49,8 @@ class PrincipalAxes(Basis):
         every = sites(model, blocks)
         fold(model, every)
         first = [f"{site.reads[0]}.weight" for site in every]
-        own = dict(model.named_parameters())
-        width = own[first[0]].shape[1]
+        width = model.get_submodule(every[0].norm).full
+        assert isinstance(width, int)
         wrap(model, blocks, width)
         if observe is not None:
             if self.progressive and density is not None and density < 1:

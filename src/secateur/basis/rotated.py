@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.errors import PlanError
+from .families import Family, family_of, out_in
 
-PARTS = frozenset({"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"})
-"""The children of a block that can be rotated, and no others: Llama, Mistral, Qwen 2 and 3."""
+SHORTCUTS = ("attention_shortcut", "mlp_shortcut")
+"""The shortcuts of a block: beside its attention and beside its FFN."""
 
 
 class RootMeanSquare(nn.Module):
@@ -36,29 +38,33 @@ class RootMeanSquare(nn.Module):
 class RotatedBlock(nn.Module):
     """attention and FFN of a block, each beside a shortcut [next basis, this basis] on the stream."""
 
-    def __init__(self, block: nn.Module, width: int) -> None:
+    def __init__(self, block: nn.Module, family: Family, width: int) -> None:
         super().__init__()
-        parts: Any = block
-        like = {
-            "dtype": parts.mlp.down_proj.weight.dtype,
-            "device": parts.mlp.down_proj.weight.device,
-        }
-        self.input_layernorm = RootMeanSquare(width, _eps(parts.input_layernorm))
-        self.self_attn = parts.self_attn
-        self.attention_shortcut = nn.Linear(width, width, bias=False, **like)
-        self.post_attention_layernorm = RootMeanSquare(width, _eps(parts.post_attention_layernorm))
-        self.mlp = parts.mlp
-        self.mlp_shortcut = nn.Linear(width, width, bias=False, **like)
+        self.family, self.dropout = family, float(getattr(block, "dropout", 0.0))
+        for name, child in block.named_children():
+            self.add_module(name, child)
+        like = block.get_submodule(family.writes[1]).weight
+        assert isinstance(like, Tensor)
+        options: Any = {"bias": False, "dtype": like.dtype, "device": like.device}
+        self.attention_shortcut = nn.Linear(width, width, **options)
+        self.mlp_shortcut = nn.Linear(width, width, **options)
         plain = {k: v for k, v in vars(block).items() if isinstance(v, int | str) and k[0] != "_"}
         vars(self).update(plain)  # layer numbers and kinds of attention, which the stack looks at
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """[batch, length, this block's first basis] -> [batch, length, the next block's]."""
         x = hidden_states
-        out = self.self_attn(self.input_layernorm(x), *args, **kwargs)
-        x = (out[0] if isinstance(out, tuple) else out) + self.attention_shortcut(x)
-        y: Tensor = self.mlp(self.post_attention_layernorm(x)) + self.mlp_shortcut(x)
-        return y
+        first, second = (self.get_submodule(name) for name in self.family.norms)
+        out = self.get_submodule(self.family.attention)(first(x), *args, **kwargs)
+        x = self._drop(out[0] if isinstance(out, tuple) else out) + self.attention_shortcut(x)
+        y = second(x)
+        for name in self.family.ffn:
+            y = self.get_submodule(name)(y)
+        return self._drop(y) + self.mlp_shortcut(x)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        """Dropout that the block itself does while it trains (OPT)."""
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
 
 
 @dataclass(frozen=True)
@@ -82,43 +88,48 @@ def sites(model: nn.Module, blocks: list[str]) -> list[Site]:
     """The places of the stream in order: two for each block and one before the head."""
     stack = blocks[0].rpartition(".")[0].rpartition(".")[0]
     base = f"{stack}." if stack else ""
+    family = family_of(blocks[0], model.get_submodule(blocks[0]))
     out: list[Site] = []
-    writes: tuple[str, ...] = (base + "embed_tokens",)
+    writes = tuple(base + name for name in family.embeddings)
     shortcut: str | None = None
     for block in blocks:
-        attention = f"{block}.self_attn."
-        reads = tuple(attention + name for name in ("q_proj", "k_proj", "v_proj"))
-        out.append(Site(f"{block}.input_layernorm", reads, writes, shortcut))
-        writes, shortcut = (attention + "o_proj",), f"{block}.attention_shortcut"
-        reads = tuple(f"{block}.mlp.{name}" for name in ("gate_proj", "up_proj"))
-        out.append(Site(f"{block}.post_attention_layernorm", reads, writes, shortcut))
-        writes, shortcut = (f"{block}.mlp.down_proj",), f"{block}.mlp_shortcut"
-    out.append(Site(base + "norm", ("lm_head",), writes, shortcut))
+        for norm, reads, write, way in zip(
+            family.norms, family.reads, family.writes, SHORTCUTS, strict=True
+        ):
+            read = tuple(f"{block}.{name}" for name in reads)
+            out.append(Site(f"{block}.{norm}", read, writes, shortcut))
+            writes, shortcut = (f"{block}.{write}",), f"{block}.{way}"
+    out.append(Site(base + family.final, ("lm_head",), writes, shortcut))
     return out
 
 
 def check(model: nn.Module, blocks: list[str]) -> None:
     """Refuse networks whose stream is not written, normalised and read as the sites say."""
+    if not blocks:
+        raise PlanError("the network has no repeated blocks, whose stream could get another basis")
     names = {name for name, _ in model.named_modules()}
     for block in blocks:
-        children = {name for name, _ in model.get_submodule(block).named_children()}
-        if children != PARTS:
-            raise PlanError(
-                f"'{block}' is made of {', '.join(sorted(children))}; a basis of its own can be given "
-                f"to blocks of {', '.join(sorted(PARTS))} (Llama, Mistral, Qwen 2 and 3)"
-            )
-    for site in sites(model, blocks) if blocks else ():
+        family_of(block, model.get_submodule(block))
+    every = sites(model, blocks)
+    for site in every:
         for name in (site.norm, *site.reads, *site.writes):
             if name not in names:
                 raise PlanError(f"the residual stream cannot be followed: there is no '{name}'")
         _plain_norm(site.norm, model.get_submodule(site.norm))
-    if not blocks:
-        raise PlanError("the network has no repeated blocks, whose stream could get another basis")
+    if len({_centres(model, site) for site in every}) > 1:
+        raise PlanError("some norms of the network take the mean out and others do not")
+
+
+def _centres(model: nn.Module, site: Site) -> bool:
+    """Whether the norm takes the mean of its input out."""
+    return isinstance(model.get_submodule(site.norm), nn.LayerNorm)
 
 
 def _plain_norm(name: str, norm: nn.Module) -> None:
-    """Refuse what is no x / rms(x) * weight, such as Gemma's (1 + weight) or a layer norm."""
+    """Refuse what is neither x / rms(x) * weight, as Gemma's (1 + weight), nor a layer norm."""
     weight = norm._parameters.get("weight")
+    if isinstance(norm, nn.LayerNorm) and weight is not None and weight.dim() == 1:
+        return
     if weight is not None and set(norm._parameters) == {"weight"}:
         x = torch.linspace(-2, 3, weight.numel(), device=weight.device, dtype=weight.dtype)
         with torch.no_grad():
@@ -126,8 +137,8 @@ def _plain_norm(name: str, norm: nn.Module) -> None:
             if torch.allclose(norm(x), wanted, rtol=1e-2, atol=1e-3):
                 return
     raise PlanError(
-        f"'{name}' ({type(norm).__name__}) is no root mean square norm with a scale; only those leave "
-        "a rotated residual stream as it is"
+        f"'{name}' ({type(norm).__name__}) is no root mean square norm with a scale and no layer norm; "
+        "only those leave a rotated residual stream as it is"
     )
 
 
@@ -136,7 +147,11 @@ def _eps(norm: Any) -> float:
 
 
 def fold(model: nn.Module, every: list[Site]) -> None:
-    """Move the scale of every norm into the layers that read it; untie the head from the embedding."""
+    """Move scale and shift of every norm into the layers that read it; untie head and embedding.
+
+    Where the norms are layer norms, what writes the stream writes it without its mean: W ← W − 1 1ᵀ W
+    / D, so that (x − mean x) / std x is x / rms x.
+    """
     head, table = (model.get_submodule(n) for n in ("lm_head", every[0].writes[0]))
     if head.weight is table.weight:
         assert isinstance(head.weight, nn.Parameter)
@@ -146,22 +161,47 @@ def fold(model: nn.Module, every: list[Site]) -> None:
             config.tie_word_embeddings = False
     for site in every:
         norm: Any = model.get_submodule(site.norm)
-        scale = norm.weight.detach()
-        with torch.no_grad():
-            for name in site.reads:
-                layer: Any = model.get_submodule(name)
-                layer.weight.copy_((layer.weight.double() * scale.double()).to(layer.weight.dtype))
-        model.set_submodule(site.norm, RootMeanSquare(scale.numel(), _eps(norm)))
+        if _centres(model, site):
+            for layer in _layers(model, site.writes):
+                _centre(layer)
+        for layer in _layers(model, site.reads):
+            _absorb(layer, norm)
+        model.set_submodule(site.norm, RootMeanSquare(norm.weight.numel(), _eps(norm)))
+
+
+@torch.no_grad()
+def _centre(layer: Any) -> None:
+    """Let a layer or an embedding write vectors of mean zero."""
+    if isinstance(layer, nn.Embedding):
+        wide = layer.weight.double()
+        layer.weight.copy_((wide - wide.mean(1, keepdim=True)).to(layer.weight.dtype))
+        return
+    wide = out_in(layer).double()
+    out_in(layer).copy_((wide - wide.mean(0, keepdim=True)).to(layer.weight.dtype))
+    if layer.bias is not None:
+        wide = layer.bias.double()
+        layer.bias.copy_((wide - wide.mean()).to(layer.bias.dtype))
+
+
+@torch.no_grad()
+def _absorb(layer: Any, norm: Any) -> None:
+    """W ← W diag(scale), b ← b + W shift: a layer that reads the norm; a head gets a bias for it."""
+    weight = out_in(layer).double()
+    shift = norm._parameters.get("bias")
+    if shift is not None:
+        if layer.bias is None:
+            zeros = torch.zeros(len(weight), dtype=layer.weight.dtype, device=layer.weight.device)
+            layer.bias = nn.Parameter(zeros, layer.weight.requires_grad)
+        moved = layer.bias.double() + weight @ shift.double()
+        layer.bias.copy_(moved.to(layer.bias.dtype))
+    out_in(layer).copy_((weight * norm.weight.double()).to(layer.weight.dtype))
 
 
 def wrap(model: nn.Module, blocks: list[str], width: int) -> None:
     """Give every block its shortcuts, the identity for now."""
     for name in blocks:
         block = model.get_submodule(name)
-        norms = {n: model.get_submodule(f"{name}.{n}") for n in PARTS if "norm" in n}
-        rotated = RotatedBlock(block, width)
-        for n, norm in norms.items():
-            setattr(rotated, n, norm)
+        rotated = RotatedBlock(block, family_of(name, block), width)
         for shortcut in (rotated.attention_shortcut, rotated.mlp_shortcut):
             nn.init.eye_(shortcut.weight)
         model.set_submodule(name, rotated.train(block.training))
@@ -177,12 +217,12 @@ def turn(model: nn.Module, every: list[Site], bases: Mapping[str, Tensor]) -> No
         for site in every:
             q = bases[site.norm].double()
             for layer in _layers(model, site.reads):
-                layer.weight.copy_((layer.weight.double() @ q).to(layer.weight.dtype))
+                out_in(layer).copy_((out_in(layer).double() @ q).to(layer.weight.dtype))
             for layer in _layers(model, site.writes):
                 if isinstance(layer, nn.Embedding):
                     layer.weight.copy_((layer.weight.double() @ q).to(layer.weight.dtype))
                     continue
-                layer.weight.copy_((q.T @ layer.weight.double()).to(layer.weight.dtype))
+                out_in(layer).copy_((q.T @ out_in(layer).double()).to(layer.weight.dtype))
                 if layer.bias is not None:
                     layer.bias.copy_((q.T @ layer.bias.double()).to(layer.bias.dtype))
             if site.shortcut is not None and before is not None:

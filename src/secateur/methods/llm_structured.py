@@ -158,8 +158,9 @@ def slicegpt(density: float = 0.75, head: bool = False, progressive: bool = True
     in LLaMA-2 7B. Each basis is that of the network whose earlier places are sliced already, as in
     the paper: one pass over the data for each place; with `progressive=False` one pass over the dense
     network gives all. z is what the norm gives, as in the paper; the official code takes the signal
-    before the norm. Networks with root mean square norms before attention and FFN (Llama, Mistral,
-    Qwen 2 and 3); the official code also turns the layer norms of OPT and Phi-2 into such norms.
+    before the norm. Networks with a norm before attention and FFN: Llama, Mistral, Qwen 2 and 3, and
+    GPT-2 and OPT, whose layer norms become root mean square norms first, as in the paper: what writes
+    the stream writes it without its mean, and the head gets a bias.
     """
     return Recipe(
         structure=RotatedResidual(head=head),
