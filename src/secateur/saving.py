@@ -18,7 +18,7 @@ from .artifact.card import card
 from .artifact.container import Container
 from .artifact.covered import digest_of, load_covered
 from .artifact.file import memory, read_sparse, save_sparse
-from .artifact.fit import add, added, misfit, put, unlike
+from .artifact.fit import add, added, misfit, put, settle, unlike
 from .artifact.folder import atomic_folder
 from .artifact.manifest import (
     CARD,
@@ -386,17 +386,8 @@ def _again(model: nn.Module, edits: Edits) -> nn.Module:
     if edits.basis is not None:
         from_dict(Basis, dict(edits.basis)).rewrite(model, None)
     if edits.retrace is not None:
-        _settle(model)
+        settle(model)
     return replay(model, edits)
-
-
-@torch.no_grad()
-def _settle(model: nn.Module) -> None:
-    """Small numbers in place of what a constructor left in memory: tracing runs the network."""
-    draw = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        if parameter.is_floating_point():
-            parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.02)
 
 
 def _replayed(model: nn.Module, edits: Edits) -> nn.Module:

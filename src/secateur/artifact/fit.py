@@ -118,3 +118,12 @@ def _data(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_data, value))
     return value is None or isinstance(value, int | float | str)
+
+
+@torch.no_grad()
+def settle(model: nn.Module) -> None:
+    """Small numbers in place of what a constructor left in memory: tracing runs the network."""
+    draw = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.02)
