@@ -279,3 +279,46 @@ def test_heads_have_to_divide_the_width_of_the_stock_class() -> None:
         sc.shrink(model, example, keep={heads: range(11)}, loadable="stock")
     small = sc.shrink(model, example, keep={heads: range(8)}, loadable="stock")
     assert small.model.config.num_attention_heads == 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (torch.optim.SGD, {"momentum": 0.9}),
+        (torch.optim.Adam, {"amsgrad": True}),
+        (torch.optim.AdamW, {}),
+    ],
+)
+def test_the_record_says_what_became_of_the_optimiser(kind: Any, options: dict[str, Any]) -> None:
+    model, optimizer = trained(kind, **options)
+    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(2))], "lr": 0.5})
+    model.register_parameter("extra", optimizer.param_groups[1]["params"][0])
+    settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    keep = {"0": [1, 4, 6]}
+    record = sc.shrink(model, X, keep=keep, optimizer=optimizer).record["optimizer"]
+    assert record == {
+        "cut": ["0.weight", "0.bias", "2.weight"],
+        "kept": ["2.bias", "4.weight", "4.bias"],
+        "reset": [],
+        "none": ["extra"],
+        "gone": [],
+    }
+    now = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    assert now == settings
+
+
+def test_moments_of_another_shape_than_their_parameter_begin_anew_where_it_is_cut() -> None:
+    model, optimizer = trained(torch.optim.Adafactor)
+    record = sc.shrink(model, X, keep={"0": [1, 4, 6]}, optimizer=optimizer).record["optimizer"]
+    assert record["reset"] == ["0.weight", "2.weight"]
+    assert record["cut"] == ["0.bias"]
+    assert record["kept"] == ["2.bias", "4.weight", "4.bias"]
+
+
+def test_the_state_of_a_layer_that_goes_is_said_to_be_gone() -> None:
+    model, x = resnet()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    record = sc.shrink(model, x, keep={"layer1.1": []}, optimizer=optimizer).record["optimizer"]
+    gone = [name for name, _ in model.named_parameters() if name.startswith("layer1.1.")]
+    assert record["gone"] == gone
+    assert not record["cut"]

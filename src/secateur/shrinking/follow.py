@@ -71,10 +71,17 @@ def _parameters(optimizer: torch.optim.Optimizer | None) -> Iterator[nn.Paramete
         yield from group["params"]
 
 
-def follow(optimizer: torch.optim.Optimizer | None, followed: Followed, small: nn.Module) -> None:
-    """Let the optimiser go on with the smaller network: its groups, and its state cut alike."""
+def follow(
+    optimizer: torch.optim.Optimizer | None, followed: Followed, small: nn.Module
+) -> dict[str, list[str]]:
+    """Let the optimiser go on with the smaller network: its groups, and its state cut alike.
+
+    Returns what became of each parameter's state, by the name before: `cut`, `kept` as it was, `reset`
+    where it is not known how it would be cut, `none` where there was none, `gone` with its parameter.
+    """
+    became: dict[str, list[str]] = {how: [] for how in ("cut", "kept", "reset", "none", "gone")}
     if optimizer is None:
-        return
+        return became
     new = dict(small.named_parameters(remove_duplicate=False))
     state = dict(optimizer.state)
     optimizer.state.clear()
@@ -82,10 +89,30 @@ def follow(optimizer: torch.optim.Optimizer | None, followed: Followed, small: n
         found = [(old, followed.since(old, new)) for old in group["params"]]
         group["params"] = [pair[1] for _, pair in found if pair is not None]
         for old, pair in found:
-            if pair is not None and old in state:
-                name, parameter = pair
-                if cut := _cut_state(followed, name, old, state[old]):
-                    optimizer.state[parameter] = cut
+            name = pair[0] if pair is not None else followed.before[id(old)][1][0]
+            had = state.get(old)
+            cut = _cut_state(followed, name, old, had) if had and pair is not None else {}
+            if pair is not None and cut:
+                optimizer.state[pair[1]] = cut
+            became[_fate(followed, name, pair is None, had, cut)].append(name)
+    return became
+
+
+def _fate(
+    followed: Followed, name: str, gone: bool, had: Mapping[str, Any] | None, cut: dict[str, Any]
+) -> str:
+    if gone:
+        return "gone"
+    if not had:
+        return "none"
+    if not cut:
+        return "reset"
+    return "cut" if _changes(followed, name) else "kept"
+
+
+def _changes(followed: Followed, name: str) -> bool:
+    edits = followed.made.edits
+    return bool(edits.tensors.get(name)) or edits.scales.get(name, 1.0) != 1.0
 
 
 def _cut_state(
@@ -94,8 +121,9 @@ def _cut_state(
     cuts = followed.made.edits.tensors.get(name, {})
     scale = followed.made.edits.scales.get(name, 1.0)
     moments = {k for k, v in state.items() if isinstance(v, Tensor) and v.shape == old.shape}
-    if scale != 1.0 and not moments <= set(POWERS):
-        return {}  # it is not known how they scale: they begin anew
+    others = {k for k, v in state.items() if isinstance(v, Tensor) and v.dim() > 0} - moments
+    if (scale != 1.0 and not moments <= set(POWERS)) or (others and _changes(followed, name)):
+        return {}  # it is not known how they scale, or how they are cut: they begin anew
     return {
         key: kept_part(name, value, cuts) * scale ** POWERS.get(key, 0) if key in moments else value
         for key, value in state.items()

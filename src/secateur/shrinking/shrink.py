@@ -79,7 +79,8 @@ def shrink(
     followed = Followed(model, made, new_names(stock, made.lost))
     check_optimizer(optimizer, followed)
     small = take_over(model, made) if in_place else made.module
-    follow(optimizer, followed, small)
+    became = follow(optimizer, followed, small)
+    record |= {} if optimizer is None else {"optimizer": became}
     _remember(stock, small, made.edits, example)
     return Shrunk(small, made.kept, record, made.edits)
 

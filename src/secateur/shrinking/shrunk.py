@@ -25,7 +25,9 @@ class Shrunk:
             where `exact` is true), parameters, MACs and units before and after, layers dropped,
             attributes and settings of the configuration changed, modules replaced; `loadable`:
             `stock` where the stock class builds the network from its configuration, else `secateur`
-            and `why`; `pruning`, the record of the result that was shrunk.
+            and `why`; `optimizer`: what became of the state of each parameter, by its name before
+            (`cut`, `kept` as it was, `reset` to begin anew, `none` where there was none, `gone`);
+            `pruning`, the record of the result that was shrunk.
         edits: the removal as plain data, which `save` writes down; the network remembers it too.
     """
 

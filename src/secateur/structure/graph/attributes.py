@@ -21,6 +21,7 @@ from torch import fx, nn
 
 from secateur.structure.graph.equations import Owner, arguments_of, owners_of, solve
 from secateur.structure.graph.infer import Inference
+from secateur.structure.graph.op import Patch, base_name
 from secateur.structure.graph.positions import Kept, kept_size
 from secateur.structure.graph.terms import size
 
@@ -50,6 +51,8 @@ def infer_attributes(model: nn.Module, found: Inference, kept: Kept) -> Attribut
     wanted: dict[tuple[str, str], Any] = {}
     for patch in found.patches:
         path = owners_of(patch.node)
+        if _follows_by_itself(patch, kept):
+            continue
         for argument, term in arguments_of(patch):
             old, new = size(term), kept_size(term, kept)
             if old == new:
@@ -70,6 +73,12 @@ def infer_attributes(model: nn.Module, found: Inference, kept: Kept) -> Attribut
         values.setdefault((module, attribute), (held, _swapped(held, old, new)))
     out.changes = [Change(*key, old, new) for key, (old, new) in values.items() if old != new]
     return out
+
+
+def _follows_by_itself(patch: Patch, kept: Kept) -> bool:
+    """Whether the code cuts into a number of equal pieces, and they still are equal."""
+    sizes = [kept_size(term, kept) for term in patch.terms]
+    return base_name(patch.node).endswith("chunk") and len(set(sizes)) == 1
 
 
 def _solved(

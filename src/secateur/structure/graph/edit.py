@@ -105,14 +105,14 @@ def _set_size(node: fx.Node, patch: Patch, new: int, old: int) -> None:
         if new == old:
             return
         with node.graph.inserting_before(node):
-            scaled = node.graph.call_function(_times, (raw, new, old))
+            scaled = node.graph.call_function(times, (raw, new, old))
         scaled.meta = {key: value for key, value in node.meta.items() if key != "val"}
         set_argument(node, patch.arg, patch.position, scaled)
     elif raw != new:
         set_argument(node, patch.arg, patch.position, new)
 
 
-def _times(n: int, new: int, old: int) -> int:
+def times(n: int, new: int, old: int) -> int:
     """A symbolic size with one factor changed."""
     return n * new // old
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.unflatten import InterpreterModule
 
-from secateur.structure.graph.edit import apply_patch, cut_tensor
+from secateur.structure.graph.edit import apply_patch, cut_tensor, times
 from secateur.structure.graph.export import export
 from secateur.structure.graph.graphnet import switch_training
 from secateur.structure.graph.infer import Inference
@@ -89,32 +89,59 @@ def _measure_inside(program: ExportedProgram, owner: str) -> None:
     """Let a module read free sizes off its own inputs: the graph reads them off the network's."""
     entry = next(e for e in program.module_call_graph if e.fqn == owner)
     named = {node.name: node for node in program.graph.nodes}
-    given = [
-        named[a.name]
-        for a in (entry.signature.inputs if entry.signature else ())
-        if a.name in named
-    ]
+    inputs = entry.signature.inputs if entry.signature else ()
+    given = [named[a.name] for a in inputs if a.name in named]
+    tensors = [node for node in given if isinstance(node.meta["val"], Tensor)]
     for node in list(program.graph.nodes):
         for size in node.all_input_nodes if _inside(node, owner) else ():
-            if base_name(size) == "sym_size" and (source := _with_size(given, size)) is not None:
-                with program.graph.inserting_before(node):
-                    own = program.graph.call_function(torch.ops.aten.sym_size.int, source)
+            if _is_size(size) and size not in given and not _is_own(size, owner, given):
+                _measure_again(program.graph, node, size, tensors)
+    _without_unused_sizes(program.graph)
+
+
+def _is_size(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.SymInt)
+
+
+def _is_own(size: fx.Node, owner: str, given: Sequence[fx.Node]) -> bool:
+    """Whether a size is read off a tensor that the module is given or makes."""
+    source = size.args[0] if base_name(size) == "sym_size" else None
+    return isinstance(source, fx.Node) and (source in given or _inside(source, owner))
+
+
+def _measure_again(graph: fx.Graph, node: fx.Node, size: fx.Node, given: Sequence[fx.Node]) -> None:
+    """Let `node` have `size` from a tensor of `given` with a size in a fixed proportion to it."""
+    for source, dim, ratio in _proportional(given, size):
+        with graph.inserting_before(node):
+            own = graph.call_function(torch.ops.aten.sym_size.int, (source, dim))
+            own.meta = {**node.meta, "val": source.meta["val"].shape[dim]}
+            if ratio != 1:
+                own = graph.call_function(times, (own, int(ratio.p), int(ratio.q)))
                 own.meta = {**node.meta, "val": size.meta["val"]}
-                node.replace_input_with(size, own)
+            node.replace_input_with(size, own)
+        return
+
+
+def _proportional(given: Sequence[fx.Node], size: fx.Node) -> Iterator[tuple[fx.Node, int, Any]]:
+    """Tensors and dimensions whose size is in a fixed proportion to `size`, the same size first."""
+    found = [
+        (node, dim, size.meta["val"].node.expr / n.node.expr)
+        for node in given
+        for dim, n in enumerate(node.meta["val"].shape)
+        if isinstance(n, torch.SymInt)
+    ]
+    yield from sorted((f for f in found if f[2].is_Rational), key=lambda f: f[2] != 1)
+
+
+def _without_unused_sizes(graph: fx.Graph) -> None:
+    for node in reversed(list(graph.nodes)):
+        if node.op == "call_function" and _is_size(node) and not node.users:
+            graph.erase_node(node)
 
 
 def _inside(node: fx.Node, module: str) -> bool:
     stack = node.meta.get("nn_module_stack") or {}
     return any(str(name).split("@")[0] == module for name, _ in stack.values())
-
-
-def _with_size(given: Sequence[fx.Node], size: fx.Node) -> tuple[fx.Node, int] | None:
-    """A tensor and its dimension that has the same symbolic size."""
-    for node in given:
-        for dim, n in enumerate(node.meta["val"].shape):
-            if str(n) == str(size.meta["val"]):
-                return node, dim
-    return None
 
 
 def _calls(graph: fx.Graph) -> list[fx.Node]:

@@ -1,4 +1,4 @@
-"""Normal form of a captured graph: regions inlined, squeezes named."""
+"""Normal form of a captured graph: regions inlined, squeezes named, no view that hangs on a memory layout."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ REGIONS = {"wrap_with_autocast": 4, "wrap_with_set_grad_enabled": 1}  # position
 
 
 def normalise(module: fx.GraphModule) -> None:
-    """Inline autocast and no_grad regions, and let every squeeze name its dimensions."""
+    """Inline autocast and no_grad regions, let every squeeze name its dimensions and every view be a reshape.
+
+    A `contiguous` that did nothing at the example is not in the graph; on other sizes or another kernel's
+    output the `view` after it would fail.
+    """
     while region := _next_region(module):
         _inline(module, region)
     for node in list(module.graph.nodes):
         if node.op == "call_function" and str(node.target).startswith("aten.squeeze"):
             _name_squeezed(node)
+        elif node.target is torch.ops.aten.view.default:
+            node.target = torch.ops.aten.reshape.default
     module.graph.lint()
     module.recompile()
 

@@ -97,8 +97,19 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
 
 def hint(value: Any) -> int:
-    """A size as a number: of a symbolic size, the example's."""
-    return int(value.node.hint) if isinstance(value, torch.SymInt) else int(value)
+    """A size as a number: of a symbolic size, the example's; of one that hangs on values, a stand-in."""
+    if not isinstance(value, torch.SymInt):
+        return int(value)
+    return _stand_in(value) if value.node.hint is None else int(value.node.hint)
+
+
+UNKNOWN = 17
+"""Stands for a size that only running tells, MACs included; a prime, so that no reshape cuts it up."""
+
+
+def _stand_in(value: torch.SymInt) -> int:
+    expression, known = value.node.expr, value.node.shape_env.backed_var_to_val
+    return int(expression.xreplace({s: known.get(s, UNKNOWN) for s in expression.free_symbols}))
 
 
 def is_constant(node: fx.Node) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.op import Op, base_name
 from secateur.structure.graph.positions import Kept, kept_size
-from secateur.structure.graph.terms import Term, size
+from secateur.structure.graph.terms import size
 
 
 def moments(x: Tensor, dims: list[int], count: int) -> tuple[Tensor, Tensor]:
@@ -128,25 +128,12 @@ def _layer_norm(op: Op, node: fx.Node, kept: Kept) -> None:
 
 
 def _group_norm(op: Op, node: fx.Node, kept: Kept) -> None:
-    x = op["input"]
-    groups = next(p for p in [_group_term(op)] if p is not None)
-    old, new = _counts(x[1:], kept)
-    was, now = _counts([groups], kept)
-    if old // was != new // now:
-        inputs = _mapped(op, node, "input", "weight", "bias", "num_groups")
-        _replace(node, group_norm, (inputs[0], inputs[3], *inputs[1:3], op.raw("eps"), old // was))
-
-
-def _group_term(op: Op) -> Term:
-    """The groups of a channel dimension, read off again from its resolved term."""
-    x, g = op["input"], op.integer("num_groups")
-    out, n = [], 1
-    for atom in x[1]:
-        if n == g:
-            break
-        out.append(atom)
-        n *= atom.size
-    return tuple(out)
+    """The copy has its new number of groups already; the source has the old one."""
+    old, new = _counts(op["input"][1:], kept)
+    x, groups, *vectors = _mapped(op, node, "input", "num_groups", "weight", "bias")
+    count = old // op.integer("num_groups")
+    if count != new // groups:
+        _replace(node, group_norm, (x, groups, *vectors, op.raw("eps"), count))
 
 
 def _batch_norm(op: Op, node: fx.Node, kept: Kept) -> None:

@@ -179,10 +179,10 @@ class Provenance:
     def source(self, node: fx.Node, value: int, position: int | None, length: int) -> Source | None:
         """Where an integer argument comes from: by its position in a list, else the one of its value."""
         given = self.given.get(node, [])
-        for group in given if position is not None else ():
-            if len(group) == length and not isinstance(group[position or 0], torch.SymInt):
-                held = group[position or 0]
-                return held.source if isinstance(held, Held) and held == value else None
+        at = [group[position] for group in given if position is not None and len(group) == length]
+        if at:
+            held = at[0]
+            return held.source if isinstance(held, Held) and held == value else None
         same = {v.source for group in given for v in group if isinstance(v, Held) and v == value}
         return same.pop() if len(same) == 1 else None
 

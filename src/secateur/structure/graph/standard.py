@@ -121,6 +121,7 @@ REPAIRS: Mapping[Any, Callable[[Any], None]] = {
     nn.LayerNorm: _layer_norm,
     nn.RMSNorm: _layer_norm,
     nn.Embedding: _embedding,
+    nn.EmbeddingBag: _embedding,
     nn.PReLU: _prelu,
     nn.RNNBase: _recurrent,
     nn.RNNCellBase: _cell,

@@ -14,6 +14,7 @@ from tests.structure.graph.zoo.own_conv import CONV
 from tests.structure.graph.zoo.own_mixed import MIXED
 from tests.structure.graph.zoo.own_other import OTHER
 from tests.structure.graph.zoo.own_pitfalls import PITFALLS
+from tests.structure.graph.zoo.own_written import WRITTEN
 
 Builder = Callable[[], tuple[nn.Module, Example]]
 
@@ -26,7 +27,8 @@ def _own(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> tuple[nn.Mod
 
 
 OWN: dict[str, Builder] = {
-    name: partial(_own, *entry) for name, entry in (CONV | MIXED | OTHER | PITFALLS).items()
+    name: partial(_own, *entry)
+    for name, entry in (CONV | MIXED | OTHER | PITFALLS | WRITTEN).items()
 }
 HF: dict[str, Builder] = {
     **{name: partial(hf_text.decoder, name) for name in hf_text.DECODERS},

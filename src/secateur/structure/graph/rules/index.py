@@ -20,6 +20,15 @@ def embedding(op: Op) -> Value:
     return indices + weight[1:]
 
 
+@rule("embedding_bag", "_embedding_bag")
+def embedding_bag(op: Op) -> Value:
+    """Rows of weight [entries, width] put together bag by bag: [bags, width], and three results of counts."""
+    weight = op["weight"]
+    op.freeze(weight[0], BY_POSITION)
+    rest = [op.fixed_shape(i) for i in range(1, 4)]
+    return [(*op.fixed_shape(0)[:-1], weight[1]), *rest]
+
+
 @rule("index", "_unsafe_index")
 def index(op: Op) -> Value:
     """self[i, :, j, ...] with tensors of positions; masks freeze all they touch."""

@@ -40,7 +40,6 @@ def _one(op: Op, terms: list[Term]) -> Term:
     "__and__",
     "__or__",
     "__xor__",
-    "where",
     "masked_fill",
     "copy",
     "lerp",
@@ -54,6 +53,15 @@ def pointwise(op: Op) -> Value:
     if op.name == "add" and sum(n.op != "get_attr" for n in op.node.all_input_nodes) > 1:
         op.sums += out
     return out
+
+
+@rule("where")
+def where(op: Op) -> Value:
+    """A choice element by element; given a condition alone, the positions at which it holds."""
+    if op.raw("self") is not None or op.raw("other") is not None:
+        return pointwise(op)
+    op.freeze(op["condition"], "positions come out")
+    return [op.fixed_shape(i) for i in range(len(op.node.meta["val"]))]
 
 
 @rule(*SAME)
