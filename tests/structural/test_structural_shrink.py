@@ -159,6 +159,7 @@ class TestWhatGoes:
         assert record["difference"] > 1e-3
         kept = sc.shrink(model, x, keep={name: range(4)}, preserve_norms=True).record
         assert kept["difference"] < 1e-5
+        assert kept["exact"]
 
     def test_two_removals_equal_one(self) -> None:
         once = sc.shrink(mlp(), X, keep={"0": [1, 4, 6], "2": [0, 2]}).model

@@ -89,6 +89,7 @@ def make(
     else:
         made.fit = Fit(why=f"level {made.edits.retrace.level}: it holds graphs")
     made.facts |= _compared(stock, made, layers, example, double)
+    made.facts["exact"] = _is_exact(plan, layers, norms)
     return made
 
 
@@ -222,7 +223,7 @@ def _merged(first: Sequence[Change], then: Sequence[Change]) -> tuple[Change, ..
 def _compared(
     stock: nn.Module, made: Made, layers: Mapping[str, bool], example: Any, double: bool
 ) -> dict[str, Any]:
-    """Whether removal had to equal masking, and how far the delivered network is from the masked one."""
+    """How far the delivered network is from the masked one."""
     targets: dict[Axis, Target] = {}
     if made.traced is not None:
         targets = coupled_targets(made.traced, stock, list(made.plan))
@@ -238,7 +239,12 @@ def _compared(
         masked, small = (copy.deepcopy(m).double() for m in (masked, small))
         args, kwargs = _doubled(args), {k: _doubled([v])[0] for k, v in kwargs.items()}
     difference = gap(masked, small, args, kwargs, _read(made.traced))
-    return {"exact": all(t.exact for t in every), "difference": difference}
+    return {"difference": difference}
+
+
+def _is_exact(plan: Plan, layers: Mapping[str, bool], norms: bool) -> bool:
+    """Whether removing is masking for all that went; norms that keep the old count make it so."""
+    return all(a.exact or (norms and a.mends) for a in plan) and all(layers.values())
 
 
 def _read(traced: Trace | None) -> Callable[[Any], list[Tensor]]:
