@@ -1,16 +1,18 @@
 """Structured methods on the trained ResNet-20 at half the MACs: python experiments/structured.py OUT [ROW …]
 
 Every method prunes the same network, on the same 128 training images, to 47 to 50 % of its MACs (residual
-blocks and attention heads go whole, and to what they can); the units are taken out (`secateur.shrink`,
-which proves that nothing else changed), and the smaller network is fine-tuned, all by the same training.
+blocks go whole, and to what they can); the units are taken out (`secateur.shrink`, which proves that nothing
+else changed), and the smaller network is fine-tuned, all by the same training.
 Writes OUT/structured.json and OUT/structured.md after every row; a row that is there
-already is not made again. `ROW …` are labels of the rows to make, all by default.
+already is not made again. `ROW …` are labels of the rows to make, all by default. `--seed 1` makes those of
+`SEEDED` once more with other images to score on, another order of training and other chances, into
+OUT/seeds.json; without the latency, which does not change.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,11 +25,11 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.core.axes import Recovery
+from secateur.core.random import generator
 from secateur.data import Augment, Batches, data_root, load
-from secateur.engine.train import SGD, AdamW, Constant, OneCycle, Training
+from secateur.engine.train import SGD, Constant, OneCycle, Training
 from secateur.measure.macs import count_macs
 from secateur.models import build_seeded, load_weights
-from secateur.models.vit import ViT
 from secateur.recover import BnRecalibration, FineTune
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -38,10 +40,6 @@ TUNING = Training(
 )  # fmt: skip
 CONSTANT = TUNING.model_copy(update={"schedule": Constant(), "lr": 0.1})
 """For training between rounds, at a tenth of its rate."""
-VIT = Training(
-    length=sc.Time(30, "ep"), batch_size=64, lr=3e-3, weight_decay=0.05, schedule=OneCycle(),
-    optimiser=AdamW(),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,6 @@ class Row:
     method: str
     options: dict[str, Any] = field(default_factory=dict)
     density: float | None = None
-    network: str = "resnet20"
     between: Recovery | None = None
 
 
@@ -67,9 +64,8 @@ ROWS: dict[str, Row] = {
     "layer-dropping, 5 of 9 blocks": Row("layer-dropping", {"rounds": 5}, 2 / 7),
     "fpgm": Row("fpgm"),
     "hrank": Row("hrank"),
-    "head-pruning": Row("head-pruning", {}, 0.5, "vit"),
-    "head-pruning by loss": Row("head-pruning", {"by": "loss"}, 0.5, "vit"),
     "channel-lasso": Row("channel-lasso"),
+    "channel-lasso, branches as they are": Row("channel-lasso", {"residual": False}),
     "thinet": Row("thinet"),
     "fisher-channels": Row("fisher-channels"),
     "fisher-channels, 16 rounds": Row(
@@ -81,26 +77,26 @@ ROWS: dict[str, Row] = {
     ),
     "isomorphic": Row("isomorphic", CHANNELS),
     "sosp": Row("sosp"),
+    "sosp, variant i": Row("sosp", {"variant": "i"}),
     "taylor-2017": Row("taylor-2017"),
     "l2-filters": Row("l2-filters"),
 }
 
+SEEDED = ("random-channels", "l1-filters", "fpgm", "group-norm", "taylor-2019")
+
 Data = dict[str, Any]
 
 
-def images(name: str = "cifar10") -> Data:
+def images(seed: int) -> Data:
     """Training images as a stream, the few that scores are taken on, and the test images."""
-    data = load(name)
-    data = data.normalised(MEAN, STD) if name == "cifar10" else data
-    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (data.train.mean, data.train.std))
-    pairs = {
-        name: ((part.images / 255 - mean) / std, part.labels)
-        for name, part in (("train", data.train), ("test", data.test))
-    }
-    augment = Augment() if name == "cifar10" else Augment(crop_padding=1, flip=False)
-    stream = Batches(data.train, TUNING.batch_size, seed=0, augment=augment)
-    few = tuple(part[:SCORING] for part in pairs["train"])
-    return {"stream": stream, "few": few, "test": pairs["test"]}
+    data = load("cifar10").normalised(MEAN, STD)
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (MEAN, STD))
+    x, y = ((data.train.images / 255 - mean) / std, data.train.labels)
+    stream = Batches(data.train, TUNING.batch_size, seed=seed, augment=Augment())
+    drawn = torch.randperm(len(y), generator=generator(seed, "scoring"))
+    places = drawn[:SCORING] if seed else torch.arange(SCORING)
+    test = ((data.test.images / 255 - mean) / std, data.test.labels)
+    return {"stream": stream, "few": (x[places], y[places]), "test": test, "seed": seed}
 
 
 class Both:
@@ -126,16 +122,13 @@ def batches(data: tuple[Tensor, Tensor], size: int) -> list[tuple[Tensor, Tensor
     return list(zip(data[0].split(size), data[1].split(size), strict=True))
 
 
-def train(model: nn.Module, data: Data, training: Training) -> nn.Module:
-    """The model trained as any network is."""
+def tuned(model: nn.Module, data: Data) -> nn.Module:
+    """The model fine-tuned, all alike."""
     x = data["few"][0][:2]
-    return sc.prune(model, "dense", data=data["stream"], training=training, example=x).model
-
-
-def tuned(model: nn.Module, data: Data, network: str) -> nn.Module:
-    """The model fine-tuned, all of one network alike."""
-    short = VIT.model_copy(update={"length": sc.Time(5, "ep"), "lr": 1e-3})
-    return train(model, data, short if network == "vit" else TUNING)
+    made = sc.prune(
+        model, "dense", data=data["stream"], training=TUNING, example=x, seed=data["seed"]
+    )
+    return made.model
 
 
 def resnet() -> nn.Module:
@@ -146,25 +139,16 @@ def resnet() -> nn.Module:
     return load_weights(dense, root.parent / "models" / "cifar10-resnet20.safetensors").eval()
 
 
-def vit(data: Data) -> nn.Module:
-    """A small vision transformer, trained on digits."""
-    torch.manual_seed(0)
-    net = ViT(in_channels=1, image_size=8, patch=2, dim=48, depth=4, heads=6)
-    return train(net, data, VIT).eval()
-
-
-NETWORKS: dict[str, tuple[Callable[[Data], nn.Module], str]] = {
-    "resnet20": (lambda data: resnet(), "cifar10"), "vit": (vit, "digits"),
-}  # fmt: skip
-
-
 def pushed(dense: nn.Module, recipe: sc.Recipe, data: Data) -> nn.Module:
     """The network trained under the recipe's pressure, nothing pruned."""
     x = data["few"][0][:2]
     whole = recipe.model_copy(
         update={"schedule": recipe.schedule.model_copy(update={"density": 1.0})}
     )
-    return sc.prune(dense, whole, data=data["stream"], training=TUNING, example=x).model.eval()
+    made = sc.prune(
+        dense, whole, data=data["stream"], training=TUNING, example=x, seed=data["seed"]
+    )
+    return made.model.eval()
 
 
 def macs(model: nn.Module, few: tuple[Tensor, Tensor]) -> int:
@@ -181,7 +165,7 @@ def at_half(model: nn.Module, row: Row, data: Data) -> tuple[float, Any]:
         result = sc.prune(
             model, recipe.model_copy(update=changed), data=Both(data["stream"], few),
             training=CONSTANT if isinstance(row.between, FineTune) else None, example=few[0][:2],
-            trained=True,
+            trained=True, seed=data["seed"],
         )  # fmt: skip
         shrunk = sc.shrink(result, few[0][:2])
         share = macs(shrunk.model, few) / macs(model, few)
@@ -194,7 +178,7 @@ def at_half(model: nn.Module, row: Row, data: Data) -> tuple[float, Any]:
     return best
 
 
-def measured(dense: nn.Module, row: Row, data: Data) -> dict[str, Any]:
+def measured(dense: nn.Module, row: Row, data: Data, timed: bool = True) -> dict[str, Any]:
     """Everything measured of one row."""
     start = time.monotonic()
     recipe, model = sc.recipe(row.method, **row.options), dense
@@ -203,18 +187,20 @@ def measured(dense: nn.Module, row: Row, data: Data) -> dict[str, Any]:
     density, shrunk = at_half(model, row, data)
     seconds = time.monotonic() - start
     small = shrunk.model
-    out = {"pruned": accuracy(small, data["test"])}
+    out: dict[str, Any] = {"pruned": accuracy(small, data["test"])}
     if recipe.pressure is not None:
         out["pushed"] = accuracy(model, data["test"])
-    out["tuned"] = accuracy(tuned(small, data, row.network), data["test"])
-    x = data["test"][0][:16]
-    ratio = sc.measure(small, x, against=dense, batch_sizes=(16,), threads=(1,), pairs=25)
+    out["tuned"] = accuracy(tuned(small, data), data["test"])
+    if timed:
+        x = data["test"][0][:16]
+        found = sc.measure(small, x, against=dense, batch_sizes=(16,), threads=(1,), pairs=25)
+        out["latency"] = latency(found)
     counts = {"macs": [macs(net, data["few"]) for net in (dense, small)]}
     record = {name: shrunk.record.get(name) for name in ("parameters", "difference", "level")}
     options = {k: v for k, v in row.options.items() if k != "kinds"}
     return {
-        "method": row.method, "options": options, "network": row.network, "density": density,
-        **out, **counts, **record, "latency": latency(ratio), "seconds": seconds,
+        "method": row.method, "options": options, "density": density, **out, **counts, **record,
+        "seconds": seconds,
     }  # fmt: skip
 
 
@@ -224,36 +210,58 @@ def latency(found: Any) -> dict[str, float]:
     return {"speedup": one.ratio, "low": one.low, "high": one.high}
 
 
-def dense_row(network: str, model: nn.Module, data: Data) -> dict[str, Any]:
+def dense_row(model: nn.Module, data: Data) -> dict[str, Any]:
     """The network as it is, and after the same fine-tuning."""
-    after = accuracy(tuned(model, data, network), data["test"])
-    return {
-        "method": "dense", "network": network, "pruned": accuracy(model, data["test"]), "tuned": after,
-    }  # fmt: skip
+    after = accuracy(tuned(model, data), data["test"])
+    return {"method": "dense", "pruned": accuracy(model, data["test"]), "tuned": after}
 
 
-def main(folder: Path, labels: list[str]) -> None:
-    """Make what is missing, write the table."""
-    torch.set_num_threads(1)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "structured.json"
-    made: dict[str, tuple[nn.Module, Data]] = {}
-    for label in labels or list(ROWS):
-        row, done = ROWS[label], json.loads(path.read_text()) if path.exists() else {}
+def kept(path: Path) -> dict[str, Any]:
+    """What was made before."""
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def make(folder: Path, labels: list[str]) -> None:
+    """Make what is missing of the table, write the page."""
+    path, dense, data = folder / "structured.json", resnet(), images(0)
+    for label in ["dense", *(labels or ROWS)]:
+        done = kept(path)
         if label in done:
             continue
-        if row.network not in made:
-            network, name = NETWORKS[row.network]
-            data = images(name)
-            made[row.network] = network(data), data
-        dense, data = made[row.network]
-        if f"dense {row.network}" not in done:
-            done[f"dense {row.network}"] = dense_row(row.network, dense, data)
-        done[label] = measured(dense, row, data)
+        done[label] = (
+            dense_row(dense, data) if label == "dense" else measured(dense, ROWS[label], data)
+        )
         path.write_text(json.dumps(done, indent=1) + "\n")
-        write(done, folder)
+        write(folder)
         print(json.dumps({label: done[label]}), flush=True)
 
 
+def make_again(folder: Path, labels: list[str], seed: int) -> None:
+    """Make what is missing at another seed, write the page."""
+    path, dense, data = folder / "seeds.json", resnet(), images(seed)
+    for label in ["dense", *(labels or SEEDED)]:
+        rows = kept(path)
+        if str(seed) in rows.setdefault(label, {}):
+            continue
+        rows[label][str(seed)] = (
+            dense_row(dense, data) if label == "dense"
+            else measured(dense, ROWS[label], data, timed=False)
+        )  # fmt: skip
+        path.write_text(json.dumps(rows, indent=1) + "\n")
+        write(folder)
+        print(label, seed, json.dumps(rows[label][str(seed)]), flush=True)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="labels of the rows to make")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    if asked.seed:
+        make_again(asked.folder, asked.rows, asked.seed)
+    else:
+        make(asked.folder, asked.rows)
