@@ -2,10 +2,10 @@
 
     python -m benchmarks structured_latency
 
-Every structure that is on by default loses the same share, the smallest at which half of the MACs are
-gone; the widths are then any number, or multiples of the sweet spots that are measured first (a few
-structures get a multiple back where the budget leaves room). Which units go does not matter to the
-time: the weights are random. Networks run in turn. With one thread the seconds are those of the
+A method of the catalogue (`--method`, group-norm by default) prunes to a budget of half of the MACs; the
+widths are then any number, or multiples of the sweet spot that is measured first. Where weights are not
+given they are random: which units go does not matter to the
+time. Networks run in turn. With one thread the seconds are those of the
 processor, which others on the machine do not lengthen; with two those of the clock, which they do.
 The goal is a speed-up of at least 0.85 of the MAC ratio: met where the whole interval is above it.
 """
@@ -45,33 +45,17 @@ def networks() -> Iterator[tuple[str, nn.Module, Tensor]]:
     yield "ViT-Tiny (224x224, patch 16)", vit.eval(), torch.randn(BATCH, 3, 224, 224, generator=rng)
 
 
-def widths(found: Structures, multiples: Mapping[str, int], share: float = SHARE) -> dict[str, int]:
-    """Structure -> units that stay, at most `share` of the MACs, every structure cut alike."""
-    axes = {axis.name: axis for axis in found if axis.default}
-
-    def macs(kept: Mapping[str, int]) -> int:
-        return found.trace.macs({axes[name].var: range(n) for name, n in kept.items()})  # type: ignore[misc]
-
-    def at(density: float) -> dict[str, int]:
-        return {
-            name: min(axis.units, max(1, round(density * axis.units / m)) * m)
-            for name, axis in axes.items()
-            if (m := multiples.get(name, 1))
-        }
-
-    limit = share * macs({})
-    best = max((d / 1000 for d in range(1, 1001) if macs(at(d / 1000)) <= limit), default=0.0)
-    kept = at(best)
-    for name in reversed(axes):  # room that rounding left
-        more = kept | {name: min(axes[name].units, kept[name] + multiples.get(name, 1))}
-        if macs(more) <= limit:
-            kept = more
-    return kept
-
-
-def shrunk(model: nn.Module, x: Tensor, kept: Mapping[str, int]) -> nn.Module:
-    """The smaller network, proved on two samples."""
-    return sc.shrink(model, x[:2], keep={name: range(n) for name, n in kept.items()}).model
+def halved(
+    model: nn.Module, x: Tensor, method: str, multiple: int, share: float = SHARE
+) -> tuple[nn.Module, dict[str, int]]:
+    """The network at a budget of `share` of the MACs, proved on two samples, and its widths."""
+    rounded = {"round_to": multiple} if multiple > 1 else {}
+    data = (x, torch.arange(len(x)) % 2)
+    result = sc.prune(
+        model, method, example=x[:2], data=data, trained=True, budget={"macs": share}, **rounded
+    )
+    kept = {name: int(mask.sum()) for name, mask in result.units.items()}
+    return sc.shrink(result, x[:2]).model.eval(), kept
 
 
 def timed(
@@ -129,16 +113,15 @@ def report(name: str, model: nn.Module, x: Tensor, options: argparse.Namespace) 
     cost = latency_cost(model, x, found, timer=processor_clock)
     spots = sweet_spots(found, cost)
     yield f"{name}: {found.trace.macs() / 1e9:.2f} GMACs a batch of {BATCH}, {cost.dense:.1f} ms"
-    yield f"  sweet spots: multiples of {spots.common}"
-    plans: dict[str, dict[str, int]] = {"any width": {}}
-    for multiple in dict.fromkeys([spots.common, *options.multiples]):
-        wide = [axis.name for axis in found if axis.default and axis.units >= 2 * multiple]
-        plans[f"multiples of {multiple}"] = dict.fromkeys(wide, multiple)
-    for what, multiples in plans.items():
-        kept = widths(found, multiples)
+    yield f"  sweet spots: {spots.all}; wasted otherwise: " + ", ".join(
+        f"{multiple}: {waste}" for multiple, waste in spots.all.waste.items()
+    )
+    for multiple in dict.fromkeys([1, spots.common, *options.multiples]):
+        what = f"multiples of {multiple}" if multiple > 1 else "any width"
+        small, kept = halved(model, x, options.method, multiple)
         vars_ = {axis.name: axis.var for axis in found}
         left = found.trace.macs({vars_[n]: range(k) for n, k in kept.items()})  # type: ignore[misc]
-        small, ratio = shrunk(model, x, kept), found.trace.macs() / left
+        ratio = found.trace.macs() / left
         if options.channels_last:
             small = small.to(memory_format=torch.channels_last)
         yield f"  widths: {', '.join(map(str, kept.values()))}"
@@ -152,6 +135,7 @@ def report(name: str, model: nn.Module, x: Tensor, options: argparse.Namespace) 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--method", default="group-norm", help="of the catalogue")
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--threads", type=int, nargs="*", default=[1])
     parser.add_argument("--only", default="", help="networks with this in their name")

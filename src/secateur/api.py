@@ -115,8 +115,11 @@ def prune(
     )
     store: Store | None = FolderStore(Path(folder)) if folder is not None else None
     origin = before_pruning(model, example_in_words(setting.example))
-    outcome = execute(Run(chosen, network, setting, store, progress=progress))
+    run = Run(chosen, network, setting, store, progress=progress)
+    outcome = execute(run)
     record = {"recipe": chosen.to_dict(), "digest": chosen.digest, "seed": seed}
+    if run.recipe != chosen:  # something was measured first
+        record["allocator"] = run.recipe.allocator.to_dict()
     record |= {"points": outcome.points, "seconds": outcome.seconds}
     if "budget" in outcome.points[-1]:
         record["budget"] = outcome.points[-1]["budget"]

@@ -118,6 +118,20 @@ def timer(run) -> float:
     return Timed.now - start
 
 
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [
+        ((3.0, 2.0), "pruned is 1.50x faster than dense"),
+        ((2.0, 3.0), "pruned is 1.50x slower than dense"),
+    ],
+)
+def test_the_verdict_names_who_is_faster_than_whom(seconds: tuple[float, float], says: str) -> None:
+    dense, pruned = (Timed(32, s) for s in seconds)
+    example = torch.randn(4, 16)
+    result = compare(dense, pruned, example, pairs=3, timer=timer, names=("dense", "pruned"))
+    assert result.sentence == says
+
+
 def test_a_faster_model_is_called_so_without_excuses() -> None:
     result = compare(Timed(64, 2.0), Timed(32, 1.0), torch.randn(4, 16), pairs=3, timer=timer)
     assert result.verdict == "faster"
@@ -127,7 +141,7 @@ def test_a_faster_model_is_called_so_without_excuses() -> None:
     counts = {what: (a, b) for what, a, b in result.rows()}
     assert counts["parameters"] == (16 * 64 + 64 + 64 * 4 + 4, 16 * 32 + 32 + 32 * 4 + 4)
     text = str(result)
-    assert "b against a: faster (dense MACs promise 2.00x)" in text
+    assert "b is 2.00x faster than a (dense MACs promise 2.00x)" in text
     assert "MACs                     " in text
     assert asdict(result)["latency"][0]["speedup"]["ratio"] == 2.0
 
@@ -143,7 +157,7 @@ def test_a_masked_model_is_no_faster_and_told_why() -> None:
     assert "unstructured zeros" in result.reasons[0]
     assert result.b.parameters.kept == int(masks["first.weight"].sum())
     assert result.b.size.stored < result.a.size.stored
-    assert "S against D: no difference" in str(result)
+    assert "no difference in speed was found between S and D" in str(result)
     assert result.reasons[0] in str(result)
 
 
@@ -163,6 +177,7 @@ def test_settings_that_disagree_are_mixed() -> None:
     )
     assert [latency.speedup.verdict for latency in result.latency] == ["faster", "slower"]
     assert result.verdict == "mixed"
+    assert "of 2 settings: faster in 1, slower in 1" in result.sentence
 
 
 def test_a_model_is_not_compared_with_itself() -> None:

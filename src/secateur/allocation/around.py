@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..core.axes import Allocator, View
 from ..core.types import Scores
 
@@ -20,6 +22,10 @@ class Around(Allocator):
     def across_targets(self) -> bool:
         """As what it wraps."""
         return self.inner.across_targets
+
+    def settled(self, multiple: Callable[[], int]) -> Allocator:
+        """Around an inner one that is settled."""
+        return self.model_copy(update={"inner": self.inner.settled(multiple)})
 
     @property
     def by_sizes(self) -> bool:

@@ -82,6 +82,10 @@ class ToBudget(Allocator):
         """The budget decides."""
         return False
 
+    def settled(self, multiple: Callable[[], int]) -> Allocator:
+        """Around an inner one that is settled."""
+        return self.model_copy(update={"inner": self.inner.settled(multiple)})
+
     @property
     def by_sizes(self) -> bool:
         """Where the inner one's numbers do."""

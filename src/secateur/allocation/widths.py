@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor
 
-from ..core.axes import View
+from ..core.axes import Allocator, View
 from ..core.component import register
 from ..core.cost import Costs
 from ..core.density import share
@@ -39,13 +40,14 @@ class Widths(Around):
 
     Attributes:
         inner: the allocator whose numbers are bounded and rounded.
-        round_to: what widths are multiples of, e.g. 8; 1 = any number. A narrower layer stays whole.
+        round_to: what widths are multiples of, e.g. 8; 1 = any number; `sweet`: what the kernels of this
+            machine like best, measured before the first update. A narrower layer stays whole.
         floors: pattern -> the least to keep, a fraction below 1 or a number of units.
         caps: pattern -> the largest fraction that may be removed.
         protect: patterns of layers that stay as they are.
     """
 
-    round_to: int = Field(default=1, ge=1)
+    round_to: Annotated[int, Field(ge=1)] | Literal["sweet"] = 1
     floors: Floors = ()
     caps: Caps = ()
     protect: tuple[str, ...] = ()
@@ -56,6 +58,15 @@ class Widths(Around):
             raise PlanError(
                 "allocator 'widths' asks for nothing; give round_to, floors, caps or protect"
             )
+
+    def settled(self, multiple: Callable[[], int]) -> Allocator:
+        """With a number for `sweet`; the inner one where that asks for nothing."""
+        inner = self.inner.settled(multiple)
+        fields = {**dict(self), "inner": inner}
+        if self.round_to == "sweet":
+            fields["round_to"] = multiple()
+        asks = fields["round_to"] != 1 or self.floors or self.caps or self.protect
+        return Widths(**fields) if asks else inner
 
     @property
     def scopes(self) -> frozenset[str]:
@@ -101,6 +112,11 @@ class Widths(Around):
     ) -> list[list[int]]:
         """[G] the numbers each group may keep, ascending."""
         bounds = self._bounds(groups, left, every).maximum(self.inner.held(groups, left, every))
+        if self.round_to == "sweet":
+            raise PlanError(
+                "round_to='sweet' is measured on a network and an example; give `secateur.prune` or "
+                "`plan` both, or a number"
+            )
         rows = [[int(n)] for n in left]
         for target in _here(groups, every):
             g = groups.first[target.name]

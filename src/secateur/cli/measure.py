@@ -127,6 +127,7 @@ def _plain(found: Measured | Comparison) -> dict[str, Any]:
             for row in found.latency
         ],
         "verdict": found.verdict,
+        "sentence": found.sentence,
         "mac_ratio": found.mac_ratio,
         "reasons": found.reasons,
     }

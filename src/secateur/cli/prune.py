@@ -74,7 +74,10 @@ def prune(
         typer.Option(help="macs, parameters, megabytes or latency instead of a density: macs=50%"),
     ] = None,
     round_to: Annotated[
-        int | None, typer.Option(help="widths are multiples of this, e.g. 8")
+        str | None,
+        typer.Option(
+            help="widths are multiples of this, e.g. 8; sweet: as this machine likes them"
+        ),
     ] = None,
     protect: Annotated[
         list[str] | None, typer.Option(help="name or pattern of layers that stay whole")
@@ -142,14 +145,14 @@ def prune(
 
 
 def _widths(
-    round_to: int | None,
+    round_to: str | None,
     protect: list[str] | None,
     floor: list[str] | None,
     cap: list[str] | None,
 ) -> dict[str, Any]:
     """The options of widths that were given."""
     given = {
-        "round_to": round_to,
+        "round_to": int(round_to) if round_to and round_to.isdecimal() else round_to,
         "protect": protect,
         "floors": by_pattern(floor, "--floor") if floor else None,
         "caps": by_pattern(cap, "--cap") if cap else None,

@@ -231,6 +231,10 @@ class Allocator(Component, ABC):
         """Names of the costs it looks at."""
         return frozenset()
 
+    def settled(self, multiple: Callable[[], int]) -> Allocator:
+        """The same with nothing left open: `multiple` measures what widths this machine likes."""
+        return self
+
     @property
     def by_sizes(self) -> bool:
         """Whether its numbers follow from sizes and costs alone, before anything is scored."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -162,6 +163,12 @@ class Recipe(Component):
                 f"pressure '{self.pressure.name}' pushes during {self.pressure.during}, but the recipe "
                 "has no recovery that trains; add one, or let it push during 'training'"
             )
+
+    def settled(self, multiple: Callable[[], int]) -> Recipe:
+        """The same with nothing left open in how many units stay."""
+        allocator = self.allocator.settled(multiple)
+        same = allocator == self.allocator
+        return self if same else self.model_copy(update={"allocator": allocator})
 
     def pushes(self, stage: Literal["training", "recovery"]) -> bool:
         """Whether the pressure acts in the main training, or in that of a recovery."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from ..core.errors import PlanError
 from ..measure.forward import as_call, device_of, evaluating, explained
+from ..measure.kernel import Kernel
 from ..measure.latency import Timer, timer_for
 from ..measure.runtimes import runner
 from ..measure.table import LatencyTable
@@ -79,6 +80,10 @@ class LatencyCost:
         for number, call in enumerate(self.calls):
             out[base_name(call.node)] += self.scale * self._between(number, counts)
         return dict(out)
+
+    def kernels_over(self, axis: Var, count: int) -> list[Kernel]:
+        """The operators over one axis alone, with `count` of its units left and all else whole."""
+        return [call.kernel({axis: count}) for call in self.calls if axis in call.axes]
 
     def over(self, axis: Var, count: int) -> float:
         """Milliseconds of the operators over one axis alone, with `count` of its units left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -13,11 +14,15 @@ from ..core.axes import Structure
 from ..core.cost import Cost, Counts
 from ..core.errors import PlanError, unknown
 from ..core.types import Target
+from ..costing import latency_cost, sweet_spots
 from ..costing.latency import seconds_of
 from ..measure.forward import device_of
 from ..measure.latency import Timer, compare_latency, processor_clock, timer_for
 from ..shrinking.shrink import without_masks
+from ..structure.listing import Structures
 from .accounts import Account, Price, account_of
+
+log = logging.getLogger(__name__)
 
 PAIRS = 40
 """Timed pairs of the dense and the smaller network."""
@@ -52,6 +57,20 @@ class Costs(Mapping[str, Cost]):
 
     def __len__(self) -> int:
         return len(PRICES)
+
+    def multiple(self) -> int:
+        """What widths the kernels of this machine like best, all structures together."""
+        if not self.structure.traces or self.example is None:
+            raise PlanError(
+                "round_to='sweet' times channels at different widths; it needs example=... and a "
+                "method for whole channels, neurons or heads"
+            )
+        stock = without_masks(self.model)
+        found = Structures(self.structure.trace(stock, self.example))
+        cost = latency_cost(stock, self.example, found, timer=_steady(stock))
+        spots = sweet_spots(found, cost)
+        log.info("widths are multiples of %s", spots.all)
+        return spots.common
 
     @cached_property
     def account(self) -> Account:

@@ -76,6 +76,7 @@ def make_plan(model: nn.Module, recipe: Recipe, example: Any = None) -> Plan:
     total = sum(p.numel() for p in model.parameters())
     groups = recipe.scope.groups(targets)
     costs = Costs(recipe.structure, model, example, targets)
+    recipe = recipe.settled(costs.multiple)
     recipe.allocator.check(groups, recipe.schedule.final_density, targets, costs)
     if recipe.pressure is not None:
         recipe.pressure.check(targets)

@@ -125,6 +125,7 @@ class Run:
         if recipe.solver is not None and recipe.solver.prepare(model, self.targets):
             self.targets = recipe.structure.targets(model, setting.example)  # with what was added
         self.costs = Costs(recipe.structure, model, setting.example, self.targets)
+        self.recipe = recipe = recipe.settled(self.costs.multiple)
         groups, density = recipe.scope.groups(self.targets), recipe.schedule.final_density
         recipe.allocator.check(groups, density, self.targets, self.costs)
         if recipe.pressure is not None:

@@ -88,7 +88,12 @@ class Kernel:
 
 
 def time_kernel(
-    kernel: Kernel, device: torch.device, timer: Timer, *, at_least: float = 2e-3
+    kernel: Kernel,
+    device: torch.device,
+    timer: Timer,
+    *,
+    at_least: float = 2e-3,
+    samples: int = SAMPLES,
 ) -> float:
     """Seconds that one call takes: the fastest of some samples, each of `at_least` seconds or one call."""
     run = kernel.runner(device)
@@ -98,9 +103,12 @@ def time_kernel(
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise PlanError(f"{kernel} cannot be timed on its own: {said}") from error
-        count = max(1, math.ceil(at_least / max(timer(run), 1e-7)))
+        once = timer(run)
+        count = max(1, math.ceil(at_least / max(once, 1e-7)))
+        if count == 1 and samples == 1:
+            return once
         many = _often(run, count)
-        return min(timer(many) for _ in range(SAMPLES)) / count
+        return min(timer(many) for _ in range(samples)) / count
 
 
 def _often(run: Runner, count: int) -> Runner:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..artifact.atomic import read_bytes, write_bytes
@@ -19,6 +21,8 @@ from .latency import Timer, timer_for
 
 Stopwatch = Callable[[Kernel], float]
 """Seconds that a kernel takes."""
+
+Rounds = npt.NDArray[np.float64]
 
 SCHEMA = 1
 
@@ -50,9 +54,10 @@ class LatencyTable:
         known: Mapping[str, float] | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.stopwatch = stopwatch or partial(
-            time_kernel, device=self.device, timer=timer or timer_for(self.device)
-        )
+        timed = partial(time_kernel, device=self.device, timer=timer or timer_for(self.device))
+        self.stopwatch = stopwatch or timed
+        self.sample: Stopwatch = stopwatch or partial(timed, samples=1)
+        self._rounds: dict[tuple[str, ...], Rounds] = {}
         self.known = dict(known or {})
         self.machine = machine(self.device)
 
@@ -62,6 +67,17 @@ class LatencyTable:
         if name not in self.known:
             self.known[name] = 1e3 * self.stopwatch(kernel)
         return self.known[name]
+
+    def in_turn(self, kernels: Sequence[Kernel], rounds: int) -> Rounds:
+        """[rounds, kernels] milliseconds: all once, then all again, so that a mood of the machine hits all.
+
+        Measured when these kernels are asked for the first time.
+        """
+        names = tuple(map(str, kernels))
+        if names not in self._rounds:
+            times = [[1e3 * self.sample(kernel) for kernel in kernels] for _ in range(rounds)]
+            self._rounds[names] = np.array(times)
+        return self._rounds[names]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, to be read where the same machine runs the same torch."""
