@@ -75,36 +75,43 @@ def generate(
 
 def child(asked: dict[str, Any]) -> dict[str, Any]:
     """Prune one folder in this process, with `spare` bytes of data to come where that is given."""
-    import secateur as sc
-    from secateur.engine.blockwise.folder import prune_folder
-
     rng = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 256, (asked["samples"], asked["length"]), generator=rng)
     batches = [{"input_ids": part} for part in ids.split(asked["batch"])]
     limit = resource.RLIM_INFINITY
     if asked.get("spare"):
-        _warm_up(batches[:1])
+        _warm_up(asked["method"], batches[:1])
         limit = _data() + asked["spare"]
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    done = prune_folder(
-        asked["source"], sc.recipe(asked["method"], density=0.5), asked["out"], batches=batches,
-        activations=asked.get("activations", "memory"),
-    )  # fmt: skip
-    found = {"peak": peak(), "seconds": done.seconds, "sparsity": done.record["sparsity"]}
+    where = asked.get("activations", "memory")
+    done = _pruned(asked["method"], asked["source"], asked["out"], batches, where)
+    found = {"peak": peak(), "seconds": done.seconds}
+    found |= {"sparsity": done.record.get("sparsity"), "parameters": done.record.get("parameters")}
     return found | {"limit": limit, "whole": _loads(asked["source"])} if limit > 0 else found
 
 
-def _warm_up(batches: list[dict[str, torch.Tensor]]) -> None:
-    """Import all that a run imports on the way, before its memory is limited."""
+def _pruned(method: str, source: Any, out: Any, batches: Any, where: Any) -> Any:
+    """Zeros block by block, or structures in two passes, as the method has it."""
     import secateur as sc
     from secateur.engine.blockwise.folder import prune_folder
+    from secateur.engine.blockwise.smaller import shrink_folder
+    from secateur.saving import describe
 
+    recipe = sc.recipe(method, density=0.5)
+    if recipe.walk == "blocks":
+        return prune_folder(source, recipe, out, batches=batches, activations=where)
+    return shrink_folder(
+        source, recipe, out,
+        lambda end: describe(end.model, end.folder, end.record, stock=not end.why),
+        batches=batches, activations=where,
+    )  # fmt: skip
+
+
+def _warm_up(method: str, batches: list[dict[str, torch.Tensor]]) -> None:
+    """Import all that a run imports on the way, before its memory is limited."""
     with tempfile.TemporaryDirectory() as folder:
-        generate(Path(folder) / "a", 1, 64, 64)
-        recipe = sc.recipe("wanda")
-        prune_folder(
-            Path(folder) / "a", recipe, Path(folder) / "b", batches=batches, activations="disk"
-        )
+        generate(Path(folder) / "a", 2, 128, 64)
+        _pruned(method, Path(folder) / "a", Path(folder) / "b", batches, "disk")
         _loads(f"{folder}/b")
 
 

@@ -124,6 +124,8 @@ def prune(
     if "budget" in outcome.points[-1]:
         record["budget"] = outcome.points[-1]["budget"]
     record["recovery"] = _recovered(outcome.points, outcome.trained)
+    if absent := chosen.structure.absent(outcome.targets):
+        record["absent"] = list(absent)
     if chosen.basis is not None:
         rewritten = Edits(basis=chosen.basis.to_dict())
         origin = origin.model_copy(update={"edits": (*origin.edits, rewritten)})

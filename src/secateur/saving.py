@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .artifact import huggingface
 from .artifact.architecture import build, hugging_face, is_hugging_face, known_origin
 from .artifact.card import card
-from .artifact.container import Container
+from .artifact.container import header_digest
 from .artifact.covered import digest_of, load_covered
 from .artifact.file import memory, read_sparse, save_sparse
 from .artifact.fit import add, added, misfit, put, settle, unlike
@@ -229,8 +229,7 @@ def _write_description(folder: Path, manifest: Manifest, base: str) -> None:
 
 
 def _digest(path: Path) -> str:
-    with Container(path) as container:
-        return container.digest
+    return header_digest(path)
 
 
 def _is_artifact(folder: Path) -> bool:

@@ -15,6 +15,8 @@ from secateur.core.errors import StorageError
 from secateur.engine.blockwise.shards import Shards
 from secateur.language import memory, whole
 from secateur.text.calibration import Sampling
+from tests.engine.blockwise import tiny
+from tests.language.conftest import add_tokenizer
 
 METHODS = {
     "flap": {"density": 0.5, "across": False},
@@ -165,3 +167,27 @@ def test_memory_of_the_group_counts_where_it_is_less(tmp_path, monkeypatch):
     assert memory.available() == 3000
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.available() > 3000
+
+
+def test_a_kind_with_nothing_to_choose_from_is_passed_over_and_told(data, tmp_path, capsys):
+    """One key-value head, as in Gemma 3 1B: FLAP takes neurons alone."""
+    one = {"num_key_value_heads": 1, "num_hidden_layers": 1, "vocab_size": 64}
+    source = tiny.folder(tmp_path / "one", **one)
+    add_tokenizer(source)
+    words = ["prune", str(source), "--method", "flap", "--density", "0.5", "--data", str(data)]
+    words += ["--samples", "4", "--length", "16", "--no-compare", "--out", str(tmp_path / "out")]
+    assert call(words) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("no heads to choose from in this network") == 2  # in the plan and at the end
+    record = read_manifest(tmp_path / "out").provenance.record
+    assert record["pruning"]["absent"] == ["heads"]
+    assert list(record["units"].values()) == [[16, 32]]
+    assert (
+        "none in this network to choose from: heads" in (tmp_path / "out" / "README.md").read_text()
+    )
+    for kinds, match in (
+        ("[neuron, heads]", "did you mean 'neurons'"),
+        ("[heads]", "unknown kind"),
+    ):
+        assert call([*words[:-1], str(tmp_path / "no"), "--option", f"kinds={kinds}"]) == 2
+        assert match in capsys.readouterr().err

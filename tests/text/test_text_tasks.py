@@ -10,11 +10,17 @@ import torch
 pytest.importorskip("transformers")
 from experiments.test_language_study import ASKING, SHORT, study
 
+import secateur as sc
+from secateur.artifact.manifest import read_manifest
 from secateur.cli.main import call
 from secateur.core.errors import DataError, PlanError
 from secateur.experiments.language.results import load_language
 from secateur.experiments.language.runner import LanguageRunner
+from secateur.language import tokenizer_of
 from secateur.text.tasks import evaluate_tasks
+from tests.engine.blockwise.tiny import folder as tiny_folder
+from tests.engine.blockwise.tiny import load
+from tests.language.conftest import add_tokenizer
 
 QUESTIONS = [
     {"asked": asked, "choices": ["red", "blue", "a"], "label": label}
@@ -111,3 +117,45 @@ def test_what_is_no_list_of_tasks_is_refused(tiny, tokenizer, tmp_path):
     pytest.importorskip("lm_eval", reason="needs lm-eval: pip install 'secateur[eval]'")
     with pytest.raises(DataError, match="no folder of tasks"):
         evaluate_tasks(tiny, tokenizer, ["colours"], folder=tmp_path / "none")
+
+
+@pytest.mark.parametrize("method", ["wanda", "shortgpt", "shortened-llama"])
+def test_a_pruned_folder_is_asked_before_and_after(folder, tmp_path, capsys, monkeypatch, method):
+    """Zeros block by block, layers in two passes, layers in memory: on the terminal, card and record."""
+    pytest.importorskip("lm_eval", reason="needs lm-eval: pip install 'secateur[eval]'")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    source = tiny_folder(tmp_path / "source", vocab_size=64)
+    add_tokenizer(source)
+    (tmp_path / "texts.txt").write_text("the leaf is dry so water it now and wait\n" * 30)
+    words = ["prune", str(source), "--method", method, "--density", "0.67", "--no-compare"]
+    words += ["--data", str(tmp_path / "texts.txt"), "--samples", "4", "--length", "16"]
+    words += ["--tasks", "colours", "--task-folder", str(folder), "--out", str(tmp_path / "out")]
+    assert call(words) == 0
+    assert "colours: acc:" in capsys.readouterr().out
+    found = read_manifest(tmp_path / "out").provenance.record["tasks"]
+    assert [found[side]["colours"]["samples"] for side in ("dense", "pruned")] == [5, 5]
+    tokenizer = tokenizer_of(source)
+    for side, model in (("dense", load(source)), ("pruned", sc.load(tmp_path / "out"))):
+        right = [likeliest(model, tokenizer, row) == row["label"] for row in QUESTIONS]
+        assert found[side]["colours"]["scores"]["acc"]["value"] == pytest.approx(sum(right) / 5)
+    assert "| colours: acc | " in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_tasks_that_cannot_be_asked_are_refused_before_anything_is_read(
+    tmp_path, capsys, monkeypatch
+):
+    words = ["prune", str(tmp_path), "--method", "wanda", "--out", str(tmp_path / "out")]
+    imported = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.startswith("lm_eval"):
+            raise ImportError(name="lm_eval")
+        return imported(name, *args, **kwargs)
+
+    tiny_folder(tmp_path / "model")
+    words[1] = str(tmp_path / "model")
+    assert call([*words, "--task-limit", "5"]) == 2
+    assert "go with --tasks" in capsys.readouterr().err
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert call([*words, "--tasks", "arc_easy"]) == 2
+    assert "pip install 'secateur[eval]'" in capsys.readouterr().err

@@ -30,6 +30,7 @@ def card(manifest: Manifest, title: str, base: str = "", tags: Iterable[str] = (
         _method(run),
         _table("Size", ("", "before", "after"), _sizes(record)),
         _table("Perplexity", ("", "before", "after"), _perplexities(record)),
+        _table("Tasks", ("", "before", "after"), task_rows(record)),
         _table("Recovery", ("", "before", "after"), _recovered(run)),
         _calibration(record),
         _proof(record),
@@ -75,6 +76,8 @@ def _method(record: Mapping[str, Any]) -> str:
     lines = [f"## Method: {_safe(recipe.get('method', 'custom'))}", ""]
     seed = record.get("seed")
     lines += [f"- seed: {_safe(seed)}"] if seed is not None else []
+    if isinstance(absent := record.get("absent"), list):
+        lines.append(f"- none in this network to choose from: {_safe(', '.join(map(str, absent)))}")
     return "\n".join([*lines, f"- digest of the recipe: `{_safe(record.get('digest', ''))}`"])
 
 
@@ -100,6 +103,30 @@ def _perplexities(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
     )
     both = [found["dense"], found["pruned"]]
     return [(words, *(_number(side.get(key)) for side in both)) for key, words in pairs]
+
+
+def task_rows(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """(task and metric, before, after) of the tasks a language model was asked, with standard errors."""
+    found = record.get("tasks")
+    if not isinstance(found, Mapping) or not {"dense", "pruned"} <= found.keys():
+        return []
+    return [
+        (
+            f"{_safe(task)}: {_safe(metric)}",
+            *(_scored(found[side], task, metric) for side in _SIDES),
+        )
+        for task, result in found["dense"].items()
+        for metric in result["scores"]
+    ]
+
+
+_SIDES = ("dense", "pruned")
+
+
+def _scored(side: Mapping[str, Any], task: str, metric: str) -> str:
+    score = side.get(task, {}).get("scores", {}).get(metric, {})
+    error = score.get("error")
+    return _number(score.get("value")) + (f" ± {error:.2g}" if isinstance(error, float) else "")
 
 
 def _recovered(run: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -177,6 +177,11 @@ def open_regular(path: str, flags: int) -> int:
     return descriptor
 
 
+def header_digest(path: Path) -> str:
+    """`Container.digest` of a file that is just written; its tensors are not looked at."""
+    return _checked_header(path, _read_header(path))
+
+
 def _read_header(path: Path) -> bytes:
     """Length and header as they stand in the file, after checks that need no parser."""
     try:

@@ -7,17 +7,22 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..api import recipe
+from ..artifact.card import task_rows
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
+from ..engine.plan import nothing_of
 from ..engine.train import Training, preset
 from ..experiments.pretrained import takes_images
 from .words import settings
+
+if TYPE_CHECKING:
+    from ..language import Tasks
 
 HUB = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -38,6 +43,9 @@ class Asked:
     compare: bool
     recover: str | None = None
     training: tuple[str, ...] = ()
+    tasks: str | None = None
+    task_folder: Path | None = None
+    task_limit: int | None = None
 
     @property
     def where(self) -> Literal["memory", "disk"]:
@@ -55,6 +63,17 @@ class Asked:
         """How a recovery trains, where anything is said of it."""
         given = settings(self.training)
         return Training(**{**preset("language").model_dump(), **given}) if given else None
+
+    def asked_tasks(self) -> Tasks | None:
+        """The lm-eval tasks; without any, what would go with them is refused."""
+        from ..language import Tasks
+
+        names = [name.strip() for name in (self.tasks or "").split(",") if name.strip()]
+        if names:
+            return Tasks(names, self.task_folder, self.task_limit)
+        if self.task_folder is not None or self.task_limit is not None:
+            raise PlanError("--task-folder and --task-limit go with --tasks, which names none")
+        return None
 
     def sampling(self) -> Any:
         """The sampling, within the model's context where no length is given."""
@@ -106,7 +125,7 @@ def carry_out(asked: Asked, options: dict[str, Any]) -> None:
     """Prune the model; say what was done and where it lies."""
     from ..language import plan_folder, prune_folder
 
-    sampling, recipe = asked.sampling(), asked.recipe(options)
+    sampling, recipe, tasks = asked.sampling(), asked.recipe(options), asked.asked_tasks()
     plan = plan_folder(asked.model, recipe, sampling=sampling, activations=asked.where)
     print(plan)
     with Blocks(plan.blocks) as bar:
@@ -120,6 +139,7 @@ def carry_out(asked: Asked, options: dict[str, Any]) -> None:
             seed=asked.seed,
             activations=asked.where,
             training=asked.trained(),
+            tasks=tasks,
             progress=bar,
         )
     for line in summary(done.record):
@@ -135,6 +155,9 @@ def summary(record: dict[str, Any]) -> list[str]:
         where = "held-out texts" if found["held_out"] else "the calibration texts"
         before, after = found["dense"]["perplexity"], found["pruned"]["perplexity"]
         lines.append(f"perplexity on {where}: {before:.3f} dense, {after:.3f} pruned")
+    lines += [
+        f"{what}: {dense} dense, {pruned} pruned" for what, dense, pruned in task_rows(record)
+    ]
     rows = record["layers"] if "sparsity" in record else []
     few = [r for r in rows if r.get("samples", 1) < r.get("inputs", 1)]
     if few:
@@ -155,6 +178,8 @@ def _removed(record: dict[str, Any]) -> Iterator[str]:
         f"removed {1 - density:.2%} of the units: {before:,} parameters before, {after:,} after "
         f"({after / before - 1:+.2%})"
     )
+    if absent := (record.get("pruning") or record).get("absent"):
+        yield nothing_of(absent)
     if "proof" in record:
         yield (
             f"proved: masked and smaller network differ by {record['proof']['error']:.1e}, relative"

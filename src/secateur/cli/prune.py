@@ -109,6 +109,14 @@ def prune(
         str | None,
         typer.Option(help="language models: lora=2ep or fine-tune=1ep on the calibration texts"),
     ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="language models: lm-eval tasks asked before and after: arc_easy,piqa"),
+    ] = None,
+    task_folder: Annotated[
+        Path | None, typer.Option(help="YAML files with tasks of your own, trusted as code is")
+    ] = None,
+    task_limit: Annotated[int | None, typer.Option(help="so many questions of each task")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the plan, touch nothing")
     ] = False,
@@ -122,12 +130,14 @@ def prune(
     if is_language_model(network):
         asked = Asked(
             network, method, out, data, samples, length, padded, seed, activations, compare,
-            recover, tuple(training or ()),
+            recover, tuple(training or ()), tasks, task_folder, task_limit,
         )  # fmt: skip
         (show if dry_run else carry_out)(asked, options)
         return
     if recover is not None:
         raise PlanError("--recover is for language models; a method's own options say it elsewhere")
+    if tasks is not None:
+        raise PlanError("--tasks are for language models")
     folder, given = Path(network), settings(network_option or [])
     given |= {"trust": trust} if trust else {}
     study = Experiment(

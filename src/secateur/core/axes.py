@@ -82,6 +82,10 @@ class Structure(Component, ABC):
     def targets(self, model: nn.Module, example: object = None) -> tuple[Target, ...]:
         """The targets of `model`; never empty: a model without any is an error that says why."""
 
+    def absent(self, targets: Sequence[Target]) -> tuple[str, ...]:
+        """The kinds of structures asked for that `targets` hold none of, to be told in the record."""
+        return ()
+
     def trace(self, model: nn.Module, example: object = None) -> Any:
         """What tells what goes with a unit when it is taken out; None where masks save no work."""
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,8 @@ class Plan:
             f"{len(self.targets)} targets, {self.units:,} units of {self.parameters:,} parameters, "
             f"{len(self.groups.size):,} groups"
         )
+        if absent := self.recipe.structure.absent(self.targets):
+            yield nothing_of(absent)
         yield (
             f"final {describe(density)}: {self.keep:,} units stay" if density else "density: found"
         )
@@ -62,6 +64,11 @@ class Plan:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+
+def nothing_of(absent: Iterable[str]) -> str:
+    """What to say of kinds that a network has none of."""
+    return f"no {', no '.join(absent)} to choose from in this network; these were passed over"
 
 
 def make_plan(model: nn.Module, recipe: Recipe, example: Any = None) -> Plan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +19,9 @@ from ..engine.blockwise.shards import Shards
 from ..engine.blockwise.skeleton import Skeleton
 from ..engine.train import Training
 from ..text.calibration import Sampling
+from .figures import Figures, Tasks
 from .smaller import plan_smaller, prune_smaller, why_in_memory
-from .texts import Given, check_decoder, fitting, local, measure, prepared
+from .texts import Given, check_decoder, fitting, local, prepared
 from .whole import WholePreview, plan_whole, prune_whole
 
 
@@ -36,6 +36,7 @@ def prune_folder(
     seed: int = 0,
     activations: Literal["memory", "disk"] = "memory",
     training: Training | None = None,
+    tasks: Tasks | Sequence[str] | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Done:
@@ -58,6 +59,7 @@ def prune_folder(
         seed: all randomness.
         activations: block by block, `disk` keeps what flows between blocks in files.
         training: how a recovery trains; AdamW at 1e-4 by default.
+        tasks: of the Language Model Evaluation Harness, asked before and after; loads the whole model.
         progress: called with a small dict at every event.
 
     Killed, the same call goes on where it was, if the method goes block by block.
@@ -67,18 +69,19 @@ def prune_folder(
     check_free(Path(out), source)
     check_decoder(source, recipe, data is not None)
     given = Given(str(model), data, sampling, compare, seed, training)
+    asked = tasks if isinstance(tasks, Tasks | None) else Tasks(tasks)
     if recipe.walk != "blocks" and (why := why_in_memory(source, recipe)):
         if activations != "memory":
             raise PlanError(
                 f"method '{recipe.method}' works on the whole model in memory ({why}); "
                 "activations='disk' would be ignored"
             )
-        return prune_whole(source, recipe, Path(out), given, progress, why)
+        return prune_whole(source, recipe, Path(out), given, progress, why, asked)
     if training is not None:
         raise PlanError("block by block nothing is trained; `training` would be ignored")
     if recipe.walk == "whole":
-        return prune_smaller(source, recipe, Path(out), given, activations, progress)
-    return _by_blocks(source, recipe, Path(out), given, activations, progress)
+        return prune_smaller(source, recipe, Path(out), given, activations, progress, asked)
+    return _by_blocks(source, recipe, Path(out), given, activations, progress, asked)
 
 
 def _by_blocks(
@@ -88,17 +91,16 @@ def _by_blocks(
     given: Given,
     activations: Literal["memory", "disk"],
     progress: Progress | None,
+    tasks: Tasks | None,
 ) -> Done:
     one_update(recipe)
     ready = prepared(source, recipe, given, needed=bool(recipe.required()))
-    texts, tokenizer, facts = ready.texts, ready.tokenizer, ready.facts
-    if given.compare and texts is not None and tokenizer is not None:
-        facts["perplexity"] = {"dense": asdict(measure(source, tokenizer, texts))}
+    figures = Figures(source, given, ready, tasks)
+    figures.take_folder("dense", source)
 
     def finish(folder: Path, record: dict[str, Any]) -> None:
-        if "perplexity" in record and texts is not None and tokenizer is not None:
-            record["perplexity"]["pruned"] = asdict(measure(folder, tokenizer, texts))
-            record["perplexity"]["held_out"] = texts.apart
+        figures.take_folder("pruned", folder)
+        record |= figures.facts
         write_bytes(folder / "README.md", card(record).encode())
 
     return block_by_block(
@@ -109,7 +111,7 @@ def _by_blocks(
         seed=given.seed,
         activations=activations,
         progress=progress,
-        facts=facts,
+        facts=ready.facts,
         before_naming=finish,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +14,8 @@ from ..engine.blockwise.smaller import Ending, shrink_folder, why_whole
 from ..engine.blockwise.weightless import targets_of
 from ..saving import describe, load
 from ..structural import can_go
-from .texts import Given, compare, measure, prepared
+from .figures import Figures, Tasks
+from .texts import Given, prepared
 from .whole import with_labels
 
 
@@ -43,22 +43,23 @@ def prune_smaller(
     given: Given,
     activations: Literal["memory", "disk"],
     progress: Progress | None,
+    tasks: Tasks | None = None,
 ) -> Done:
     """Take structures out of the model of a folder in two passes over its files."""
     ready = prepared(source, recipe, given, needed=bool(recipe.required()))
-    texts, tokenizer, facts = ready.texts, ready.tokenizer, dict(ready.facts)
     calibration = ready.calibration
-    if given.compare and texts is not None and tokenizer is not None:
-        facts["perplexity"] = {"dense": asdict(measure(source, tokenizer, texts))}
+    figures = Figures(source, given, ready, tasks)
+    figures.take_folder("dense", source)
 
     def finish(ending: Ending) -> None:
-        ending.record |= facts
-        describe(ending.model, ending.folder, ending.record, stock=not ending.why)
-        found = ending.record.get("perplexity")
-        if found is not None and texts is not None and tokenizer is not None:
-            found["held_out"] = texts.apart
-            found["pruned"] = asdict(compare(load(ending.folder), tokenizer, texts))
+        def tell() -> None:
+            ending.record |= {**ready.facts, **figures.facts}
             describe(ending.model, ending.folder, ending.record, stock=not ending.why)
+
+        tell()
+        if figures.any:
+            figures.take("pruned", load(ending.folder))
+            tell()
 
     return shrink_folder(
         source,

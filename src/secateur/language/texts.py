@@ -14,7 +14,7 @@ from torch import nn
 from ..core.errors import DataError, PlanError, StorageError
 from ..core.random import generator
 from ..core.recipe import Recipe
-from ..engine.blockwise.skeleton import quiet, read_config
+from ..engine.blockwise.skeleton import read_config
 from ..engine.train import Training
 from ..text.calibration import Calibration, Sampling, calibrate
 from ..text.perplexity import Perplexity, perplexity
@@ -176,14 +176,6 @@ def fitting(source: Path, sampling: Sampling | None, seed: int) -> Sampling:
             f"at most {context}"
         )
     return replace(sampling, seed=seed)
-
-
-def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, texts: Texts) -> Perplexity:
-    """Perplexity of the model of a folder, as stock transformers loads it."""
-    from transformers import AutoModelForCausalLM
-
-    with quiet():
-        return compare(AutoModelForCausalLM.from_pretrained(folder), tokenizer, texts)
 
 
 def compare(model: nn.Module, tokenizer: PreTrainedTokenizerBase, texts: Texts) -> Perplexity:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,9 @@ from ..engine.train import preset
 from ..saving import save
 from ..structural import Shrunk, can_go, shrink
 from ..text.calibration import Calibration, Sampling
+from .figures import Figures, Tasks
 from .memory import check_memory, expected_peak
-from .texts import Given, Ready, Texts, compare, prepared
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from .texts import Given, Ready, Texts, prepared
 
 Batches = list[dict[str, Tensor]]
 PER_SAMPLE = frozenset({"gradient_squared"})
@@ -77,7 +75,13 @@ def plan_whole(source: Path, recipe: Recipe, why: str) -> WholePreview:
 
 
 def prune_whole(
-    source: Path, recipe: Recipe, out: Path, given: Given, progress: Progress | None, why: str = ""
+    source: Path,
+    recipe: Recipe,
+    out: Path,
+    given: Given,
+    progress: Progress | None,
+    why: str = "",
+    tasks: Tasks | None = None,
 ) -> Done:
     """Prune the model of a folder in memory and save what is left; `why` it is not done by blocks."""
     check_memory(expected_peak(Shards(source), recipe), source, why)
@@ -86,7 +90,7 @@ def prune_whole(
     return_freed_tensors()
     model = opened(source)
     dense = sum(p.numel() for p in model.parameters())
-    compared = _Compared(ready.tokenizer, ready.texts if given.compare else None)
+    compared = Figures(source, given, ready, tasks)
     compared.take("dense", model)
     result = _pruned(model, recipe, given, ready, progress)
     small = taken_out(result)
@@ -94,21 +98,6 @@ def prune_whole(
     what = small if small is not None else result
     sizes = [dense, sum(p.numel() for p in what.model.parameters())]
     return _saved(what, source, out, {**ready.facts, "parameters": sizes, **compared.facts})
-
-
-class _Compared:
-    """Perplexities of the model as it goes through its states."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, texts: Texts | None) -> None:
-        self._tokenizer, self._texts = tokenizer, texts
-        self.facts: dict[str, Any] = {}
-
-    def take(self, name: str, model: nn.Module) -> None:
-        """The perplexity of the model now, under `name`."""
-        if self._tokenizer is None or self._texts is None:
-            return
-        found = self.facts.setdefault("perplexity", {"held_out": self._texts.apart})
-        found[name] = asdict(compare(model, self._tokenizer, self._texts))
 
 
 def opened(source: Path) -> nn.Module:

@@ -17,6 +17,7 @@ from ..core.types import Target
 from .example import arguments
 from .graph import Axis, Trace, trace
 from .graph.capture import SECONDS
+from .graph.kinds import KINDS
 from .graph.proof import norm_directions
 from .graph.targets import targets_of
 
@@ -32,7 +33,9 @@ class Coupled(Structure):
 
     Attributes:
         kinds: only axes of these kinds (`channels`, `neurons`, `heads`, …), those that are off by
-            default too; empty = all that are on by default.
+            default too; empty = all that are on by default. Of several, one that a network has
+            nothing of to choose from (heads, where all queries share one key-value head) is passed
+            over, and `absent` says so.
         include: selectors of axes by name; only these, those that are off by default too.
         exclude: selectors of axes to leave alone.
         outputs: selectors of the outputs that keep their size, as for `secateur.trace`; empty = all
@@ -79,12 +82,17 @@ class Coupled(Structure):
             )
         return tuple(made.values())
 
+    def absent(self, targets: Sequence[Target]) -> tuple[str, ...]:
+        """The kinds asked for that have no target."""
+        present = {target.kind for target in targets}
+        return tuple(kind for kind in self.kinds if kind not in present)
+
     def _asked(self, axes: Sequence[Axis]) -> list[Axis]:
         """The axes that kinds, include and exclude leave."""
         every = {axis.name: axis for axis in axes}
         present = {axis.kind for axis in axes}
         for kind in self.kinds:
-            if kind not in present:
+            if kind not in (*KINDS, *present) or not present & set(self.kinds):
                 raise unknown("kind of structure to prune in this network", kind, present)
         named = set(pick(self.include, every, "structure"))
         gone = set(pick(self.exclude, every, "structure"))

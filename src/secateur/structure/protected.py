@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
@@ -54,6 +55,10 @@ class Protected(Structure):
         if not left:
             raise PlanError("every structure lies in a protected block; nothing is left to prune")
         return left
+
+    def absent(self, targets: Sequence[Target]) -> tuple[str, ...]:
+        """As the inner structure."""
+        return self.inner.absent(targets)
 
     def trace(self, model: nn.Module, example: object = None) -> Any:
         """As the inner structure."""

@@ -46,14 +46,10 @@ def evaluate_tasks(
         chat: whether questions go through the tokenizer's chat template.
         seed: which examples are shown before a question.
     """
-    if isinstance(tasks, str) or not tasks:
-        raise DataError("tasks are a list with at least one name, e.g. ['arc_easy']")
-    try:
-        from lm_eval import simple_evaluate
-        from lm_eval.models.huggingface import HFLM
-    except ImportError as error:
-        raise PlanError(f"tasks need '{error.name}'; pip install 'secateur[eval]'") from None
-    manager = _manager(tasks, folder)
+    manager = check_tasks(tasks, folder)
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
     with evaluating(model), _own_random_numbers():
         wrapped: Any = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
         found = simple_evaluate(
@@ -63,6 +59,17 @@ def evaluate_tasks(
         )  # fmt: skip
     assert found is not None  # None on the further processes of a distributed run only
     return {name: _plain(name, found) for name in found["results"]}
+
+
+def check_tasks(tasks: Sequence[str], folder: str | Path | None = None) -> Any:
+    """What finds the tasks; an error where lm-eval, one of them or the folder is not to be had."""
+    if isinstance(tasks, str) or not tasks:
+        raise DataError("tasks are a list with at least one name, e.g. ['arc_easy']")
+    try:
+        import lm_eval.models.huggingface  # noqa: F401
+    except ImportError as error:
+        raise PlanError(f"tasks need '{error.name}'; pip install 'secateur[eval]'") from None
+    return _manager(tasks, folder)
 
 
 @contextmanager

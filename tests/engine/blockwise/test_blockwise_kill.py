@@ -8,6 +8,8 @@ import time
 import pytest
 
 import secateur as sc
+from secateur.artifact.manifest import read_manifest
+from secateur.artifact.source import state_digest
 from secateur.core.errors import StorageError
 from secateur.engine.blockwise.folder import prune_folder
 from tests.engine.blockwise import tiny
@@ -55,6 +57,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path, where):
     if not (tmp_path / "out").exists():
         prune(source, tmp_path / "out", where, None)
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+    found = read_manifest(tmp_path / "out").provenance.source
+    assert found == state_digest(tiny.load(source).state_dict())
     assert digests(source) == before
     assert not list(tmp_path.glob(".*"))
 

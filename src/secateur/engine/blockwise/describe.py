@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ...artifact.card import task_rows
 from ...artifact.manifest import NAME
 from ...core.density import describe
 
@@ -42,6 +43,12 @@ def _figures(record: dict[str, Any]) -> Iterator[str]:
             yield f"| {label} | {dense[key]:.4f} | {pruned[key]:.4f} |"
         words = f"tokens (context up to {dense['length']})"
         yield f"| {words} | {dense['tokens']:,} | {pruned['tokens']:,} |"
+        yield ""
+    rows = task_rows(record)
+    if rows:
+        yield "| task | dense | pruned |"
+        yield "|---|---|---|"
+        yield from (f"| {' | '.join(row)} |" for row in rows)
         yield ""
     data = record.get("calibration")
     if data:

@@ -108,7 +108,9 @@ def _describe(
         covered=covered,
         zeros=zeros,
         files=tuple(sorted({p.name for p in folder.iterdir() if p.name[0] != "."} | {NAME})),
-        provenance=Provenance(record=as_plain(record), versions=versions()),
+        provenance=Provenance(
+            source=skeleton.source(), record=as_plain(record), versions=versions()
+        ),
     )
     write_manifest(folder, manifest)
 

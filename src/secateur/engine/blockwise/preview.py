@@ -14,7 +14,7 @@ from ...shrinking.asked import can_go
 from ..plan import Plan, make_plan
 from .blocks import Block, find_blocks
 from .folder import one_update
-from .skeleton import Skeleton
+from .skeleton import Skeleton, build
 from .weightless import plan_of
 
 
@@ -84,7 +84,7 @@ def preview_smaller(
     activations: Literal["memory", "disk"] = "memory",
 ) -> Preview:
     """The same of one whose units are taken out in two passes: what goes takes no room on the disk."""
-    plan = plan_of(skeleton.model, recipe)
+    plan = plan_of(build(skeleton.shards).eval(), recipe)  # the skeleton's own would read weights
     found = _preview(skeleton, plan, sampled, activations)
     gone = round(skeleton.shards.bytes * (1 - share_left(plan, skeleton.model)))
     left = skeleton.shards.bytes - gone

@@ -31,7 +31,7 @@ from .blocks import Block, find_blocks
 from .conductor import Batch
 from .cutting import TOLERANCE, Cutter, last_output, layout
 from .folder import Done, request_digest, room
-from .memory import return_freed_tensors
+from .memory import return_freed_tensors, return_small_pieces
 from .output import Output
 from .scoring import ScoreShelf, chosen, score
 from .shards import Shards
@@ -140,6 +140,7 @@ class _Work:
         """Find what may go, and refuse what cannot be done, before a weight is read."""
         stock, skeleton = build(shards).eval(), Skeleton(shards)
         targets = targets_of(stock, recipe)
+        return_small_pieces()
         if not can_go(targets):
             raise PlanError(f"method '{recipe.method}' takes nothing out; it prunes single weights")
         if recipe.solver is not None:
@@ -168,6 +169,7 @@ class _Work:
         example, folder = example_for(self.stock), shelf.output.partial
         what = Result(copy.deepcopy(self.stock).to("meta"), {}, self.job.targets, masks, {})
         made = foreseen(what, on_meta(example))
+        return_small_pieces()
         small = replay(copy.deepcopy(self.stock), made[0].edits)
         file = GradualFile(folder / WEIGHTS, *layout(small))
         cutter = Cutter(self.stock, self.job, masks, shelf, made, file, example)
@@ -202,6 +204,8 @@ class _Work:
         point = {"round": op.round, "moment": "pruned", "density": kept / units}
         run = {"recipe": recipe.to_dict(), "digest": recipe.digest, "seed": op.seed}
         run |= {"points": [point], "passes": 2}
+        if absent := recipe.structure.absent(self.job.targets):
+            run["absent"] = list(absent)
         return {"proof": worst, "difference": worst["error"], "pruning": run}
 
 

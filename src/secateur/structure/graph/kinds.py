@@ -20,6 +20,12 @@ OFF = {
     "positions": "no layer writes it: only when asked",
 }
 
+KINDS = (
+    "channels", "neurons", "heads", "query heads", "head width", "groups", "group width",
+    "hidden state", "expert width", "residual width", "positions", "rope",
+)  # fmt: skip
+"""All that `kind_of` says."""
+
 
 @dataclass
 class Facts:
