@@ -17,6 +17,9 @@ from secateur.core.errors import DataError, PlanError
 from secateur.experiments.language.results import load_language
 from secateur.experiments.language.runner import LanguageRunner
 from secateur.language import tokenizer_of
+from secateur.report.language.rows import Rows
+from secateur.report.language.tables import tasks_table
+from secateur.report.words import Words
 from secateur.text.tasks import evaluate_tasks
 from tests.engine.blockwise.tiny import folder as tiny_folder
 from tests.engine.blockwise.tiny import load
@@ -96,6 +99,12 @@ def test_runs_of_a_study_are_asked_them_too(folder, tmp_path, monkeypatch, capsy
     assert call(["show", str(tmp_path), "origin"]) == 0
     wanted = f"colours acc                  {score['value']:.4f} ± {score['error']:.4f}"
     assert wanted in capsys.readouterr().out
+    for lang in ("en", "ko"):
+        table = tasks_table(Rows(load_language(tmp_path)), Words(lang))
+        assert [column.title for column in table.columns][1:] == ["colours: acc"]
+        (line,) = table.rows
+        assert line.cells[1] == f"{score['value']:.4f} ± {score['error']:.4f}"
+        assert "3" in table.caption
 
 
 def test_without_lm_eval_the_extra_is_named(tiny, tokenizer, folder, monkeypatch):

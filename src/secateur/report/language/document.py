@@ -14,7 +14,7 @@ from ..document import foot as foot_of
 from ..words import Words
 from .figures import pareto_figure, removed_figure
 from .rows import Row, Rows
-from .tables import MIB, goals_table, main_table, more_table, samples_table
+from .tables import MIB, goals_table, main_table, more_table, samples_table, tasks_table
 
 
 def compose(rows: Rows, words: Words) -> Document:
@@ -47,7 +47,7 @@ def _sections(rows: Rows, words: Words) -> Iterator[Section]:
         yield Section("winner", words("lm.winner.title"), (_winner(rows, rows.winner, words),))
         yield Section("samples", words("lm.samples.title"), made(samples_table(rows, words)))
         yield Section("removed", words("lm.removed.title"), made(removed_figure(rows, words)))
-    about = (_about(rows, words), more_table(rows, words))
+    about = (_about(rows, words), more_table(rows, words), *made(tasks_table(rows, words)))
     yield Section("about", words("lm.about.title"), about)
     yield Section("appendix", words("appendix.title"), (_runs(rows, words),))
 

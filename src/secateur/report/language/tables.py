@@ -92,6 +92,27 @@ def _more(row: Row) -> tuple[str, ...]:
     )
 
 
+def tasks_table(rows: Rows, words: Words) -> Table | None:
+    """A column for each metric of each task; None where the study asks none."""
+    asked = rows.original.run.get("tasks", {})
+    scores = [(task, metric) for task, found in asked.items() for metric in found["scores"]]
+    if not scores:
+        return None
+    heads = (Column(f"{task}: {metric}") for task, metric in scores)
+    columns = (Column(words("lm.column.id"), "left"), *heads)
+    counts = {found["samples"] for found in asked.values()} - {None}
+    caption = words("lm.table.tasks.caption", samples=" / ".join(map(str, sorted(counts))))
+    lines = tuple(_line(row, tuple(_score(row, *score) for score in scores)) for row in rows.all)
+    return Table("tasks", words("lm.table.tasks"), columns, lines, caption)
+
+
+def _score(row: Row, task: str, metric: str) -> str:
+    """The value with its standard error, where lm-eval takes one."""
+    found = row.run["tasks"][task]["scores"][metric]
+    error = "" if found["error"] is None else f" ± {found['error']:.4f}"
+    return f"{found['value']:.4f}{error}"
+
+
 def goals_table(rows: Rows, words: Words) -> Table:
     """Shares of the original, and whether the goals are met."""
     goals = rows.study.goals

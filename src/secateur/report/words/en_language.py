@@ -43,6 +43,11 @@ ENGLISH_LANGUAGE: dict[str, str] = {
         "(F1) and BLEU on {n} test questions, Korean and other scripts kept. Response: seconds for "
         "{tokens} tokens, mean of {samples} answers and its 95 % interval."
     ),
+    "lm.table.tasks": "Tasks",
+    "lm.table.tasks.caption": (
+        "Tasks of the Language Model Evaluation Harness, {samples} questions each; the standard error "
+        "is the one it takes."
+    ),
     "lm.table.more": "Further measurements",
     "lm.table.more.caption": (
         "Keywords: share of the words that tell an answer from the others. Perplexity of the wanted "

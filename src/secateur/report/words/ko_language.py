@@ -38,6 +38,10 @@ KOREAN_LANGUAGE: dict[str, str] = {
         "질문 {n}개 기준이며 한글 등 모든 문자를 유지한다. 응답 시간: 토큰 {tokens}개에 걸린 초, 답변 "
         "{samples}개의 평균과 95 % 신뢰구간."
     ),
+    "lm.table.tasks": "과제",
+    "lm.table.tasks.caption": (
+        "Language Model Evaluation Harness의 과제, 각 {samples}문항. 표준오차는 그 도구가 구한 값이다."
+    ),
     "lm.table.more": "그 밖의 측정",
     "lm.table.more.caption": (
         "핵심어: 답을 다른 답과 구별해 주는 단어 가운데 맞힌 비율. 퍼플렉서티는 정답 텍스트의 토큰 "
