@@ -38,7 +38,10 @@ def test_the_readme_table_is_fresh(tool: ModuleType) -> None:
     assert text == tool.readme(text), "the README's table is stale; run `make docs`"
 
 
-WITHOUT_ARXIV = {"ria": "ICLR 2024, published there and on OpenReview only"}
+WITHOUT_ARXIV = {
+    "obd": "NIPS 1989, before there was arXiv",
+    "ria": "ICLR 2024, published there and on OpenReview only",
+}
 
 
 @pytest.mark.parametrize("name", sorted(sc.methods()))
