@@ -13,10 +13,13 @@ from secateur.artifact.file import load_sparse
 from secateur.artifact.manifest import read_manifest
 from secateur.artifact.source import state_digest
 from secateur.core.errors import DataError, PlanError, StorageError
+from secateur.engine.blockwise import smaller
+from secateur.engine.blockwise.cutting import Cutter
 from secateur.engine.blockwise.smaller import shrink_folder, why_whole
 from secateur.language.texts import Given
 from secateur.language.whole import prune_whole
 from secateur.saving import describe
+from secateur.structure.graph.errors import ProofError
 from secateur.text.calibration import Sampling
 from tests.engine.blockwise import tiny
 from tests.engine.blockwise.test_blockwise_folder import digests
@@ -146,3 +149,26 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(StorageError, match="is not empty"):
         prune(source, tmp_path / "out", method="shortgpt")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "source"]
+
+
+def test_a_block_that_was_cut_wrongly_is_never_written(tmp_path, monkeypatch):
+    """The experts of every block in another order than their rows of the router."""
+    source = tiny.folder(tmp_path / "source", "mixtral", **HEADS)
+    right = Cutter._parts
+
+    def wrong(self, block):
+        parts = right(self, block)
+        return parts | {n: t.flip(0) for n, t in parts.items() if t.dim() == 3}
+
+    monkeypatch.setattr(Cutter, "_parts", wrong)
+    with pytest.raises(ProofError, match=r"'model.layers.0' without what goes differs by"):
+        prune(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_the_stock_class_would_compute_otherwise_is_not_called_stock(tmp_path, monkeypatch):
+    source = tiny.folder(tmp_path / "source", "mixtral", **HEADS)
+    monkeypatch.setattr(smaller, "last_output", lambda *_: [torch.zeros(2, 16, 16)])
+    done = prune(source, tmp_path / "out")
+    assert "its outputs would differ by 1.0e+00" in done.record["why"]
+    assert not read_manifest(tmp_path / "out").stock
