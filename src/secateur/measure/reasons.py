@@ -63,7 +63,7 @@ def zeros_in_dense_kernels(b: Work) -> str | None:
     if idle < 0.1:
         return None
     return (
-        f"unstructured zeros: {idle:.0%} of b's MACs multiply with removed weights, which a dense "
+        f"unstructured zeros: {idle:.0%} of its MACs multiply with removed weights, which a dense "
         "kernel does all the same; remove whole channels, neurons or heads, or use a sparse layout"
     )
 
@@ -72,7 +72,9 @@ def same_work(a: Work, b: Work) -> str | None:
     """No fewer MACs to begin with."""
     if b.macs.total < 0.99 * a.macs.total:
         return None
-    return f"no less work: a dense pass takes {a.macs.total:,} MACs in a and {b.macs.total:,} in b"
+    return (
+        f"no less work: a dense pass takes {b.macs.total:,} MACs, {a.macs.total:,} in the reference"
+    )
 
 
 def odd_channels(a: Work, b: Work) -> str | None:
@@ -81,7 +83,7 @@ def odd_channels(a: Work, b: Work) -> str | None:
     if not odd:
         return None
     return (
-        f"odd channel counts: {len(odd)} layers of b lost their multiple of {VECTOR}, among them "
+        f"odd channel counts: {len(odd)} layers lost their multiple of {VECTOR}, among them "
         f"{', '.join(odd[:3])}; round what is kept to {VECTOR} or {2 * VECTOR}"
     )
 
@@ -112,7 +114,7 @@ def memory_bound(a: Work, b: Work) -> str | None:
         return None
     largest = sorted(waiting, key=lambda name: -waiting[name])[:3]
     return (
-        f"memory-bound layers: {sum(waiting.values()) / moved:.0%} of the bytes b moves belong to "
+        f"memory-bound layers: {sum(waiting.values()) / moved:.0%} of the bytes it moves belong to "
         f"layers with fewer than {MACS_PER_BYTE} MACs per byte (largest: "
         f"{', '.join(name or 'the model' for name in largest)}); MACs fell {fewer_macs:.1f}x, "
         f"bytes {fewer_bytes:.1f}x"
@@ -126,7 +128,7 @@ def start_up(b: Work, rows: Sequence[Latency]) -> str | None:
     if starting < 0.3 * shortest:
         return None
     return (
-        f"small work: starting b's {b.macs.operators} operators takes about {1e3 * starting:.2f} ms "
+        f"small work: starting its {b.macs.operators} operators takes about {1e3 * starting:.2f} ms "
         f"of {1e3 * shortest:.2f} ms, however little they do; use a larger batch or torch.compile"
     )
 
