@@ -90,7 +90,7 @@ def prune(
         training: how to train; without it a trained network is pruned and nothing is trained.
         trained: whether `model` comes trained: `training` then is for the recovery alone, unless the
             method works while the network trains; and scores are taken with the running statistics
-            of batch norms, those of an untrained network with the batch's.
+            of batch norms, as they are where these have seen batches, else with the batch's.
         seed: all randomness.
         on_collapse: `report`, or `error` when a layer or every path is cut.
         folder: where to checkpoint; a killed call goes on there when it is made again.

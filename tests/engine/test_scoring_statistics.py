@@ -54,6 +54,13 @@ def test_a_network_that_comes_trained_is_scored_as_it_is_used(trained):
     assert not torch.equal(expected(net(), True), expected(net(), False))
 
 
+def test_running_statistics_that_have_seen_batches_are_used_unasked():
+    model = net()
+    model[1].num_batches_tracked += 5
+    result = sc.prune(model, recipe(), data=[data()])
+    assert torch.equal(result.masks["0.weight"], expected(net(), False))
+
+
 @pytest.mark.parametrize(("at", "batch"), [("0it", True), ("1it", True), ("100%", False)])
 def test_a_network_is_trained_once_its_main_training_is_over(at, batch, monkeypatch):
     seen, real = [], collect.collect

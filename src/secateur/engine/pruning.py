@@ -118,7 +118,7 @@ def _statistics(
         example=run.setting.example,
         initial=_initial(run) if "initial" in names else None,
         masks=run.elements(),
-        batch_statistics=not run.trained,
+        batch_statistics=run.batch_statistics,
         reference=reference,
         suspended=run.hard.suspended() if _looks_beyond_masks(run.recipe) else None,
     )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from ..core.recipe import Recipe
 from ..core.types import Masks, Target, element_masks, keep_all
@@ -137,6 +138,7 @@ class Run:
         self.cut: list[str] = []
         """Layers that the newest masks cut off."""
         self.place = Place()
+        self._has_statistics = any(map(_has_statistics, model.modules()))
         self._started = time.monotonic()
 
     def _observe(self, names: Iterable[str], params: Iterable[str]) -> Mapping[str, Any]:
@@ -144,7 +146,7 @@ class Run:
         setting = self.setting
         return collect.collect(
             self.model, names, params, setting.scoring, setting.loss, seed=setting.seed,
-            batch_statistics=not setting.trained,
+            batch_statistics=self.batch_statistics,
         )  # fmt: skip
 
     @cached_property
@@ -170,6 +172,11 @@ class Run:
         """Whether the main training lies behind: the network came trained, or it is done."""
         main = [i for i, op in enumerate(self.ops) if isinstance(op, Train) and op.stage == "dense"]
         return self.setting.trained or (bool(main) and main[-1] < self.place.at)
+
+    @property
+    def batch_statistics(self) -> bool:
+        """Whether scores are taken with the batch's statistics: running ones would mean nothing."""
+        return not (self.trained or self._has_statistics)
 
     def mask_weights(self) -> None:
         """Bring weights, gradients and optimiser moments in line with the masks."""
@@ -198,3 +205,9 @@ class Run:
     def state(self) -> dict[str, Tensor]:
         """The model's state dict."""
         return dict(self.model.state_dict())
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    """Whether it is a batch norm whose running statistics have seen batches."""
+    seen = getattr(module, "num_batches_tracked", None)
+    return isinstance(module, _NormBase) and seen is not None and int(seen) > 0
