@@ -18,7 +18,7 @@ from .artifact.card import card
 from .artifact.container import header_digest
 from .artifact.covered import digest_of, load_covered
 from .artifact.file import memory, read_sparse, save_sparse
-from .artifact.fit import add, added, misfit, put, settle, unlike
+from .artifact.fit import add, added, misfit, put, retype, settle, unlike
 from .artifact.folder import atomic_folder
 from .artifact.manifest import (
     CARD,
@@ -362,22 +362,11 @@ def _rebuilt(
         )
     if misfit(made, shapes) is None:
         return made
-    todo = () if manifest.stock and model is None else manifest.edits
-    if todo:
-        _filled(made)
-    for edits in todo:
+    retype(made, state)
+    for edits in () if manifest.stock and model is None else manifest.edits:
         made = _replayed(made, edits)
     add(made, manifest.added)
     return made
-
-
-def _filled(model: nn.Module) -> None:
-    """Finite weights: a stock network is built on memory as it was found, and may be run to be traced."""
-    rng = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.is_floating_point() and parameter.device.type == "cpu":
-                parameter.normal_(std=0.02, generator=rng)
 
 
 def _again(model: nn.Module, edits: Edits) -> nn.Module:

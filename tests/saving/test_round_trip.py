@@ -93,6 +93,15 @@ def test_a_network_that_became_a_graph_is_traced_again(
     assert torch.equal(outputs(sc.load(folder, model=unwritten), x), outputs(shrunk.model, x))
 
 
+def test_a_network_in_double_precision_is_traced_again_in_it(tmp_path: Path) -> None:
+    model, x = Nested().double(), torch.randn(4, 3).double()
+    shrunk = sc.shrink(model, x, keep={"part.inner#2": [0, 2]})
+    assert shrunk.record["level"] == "C"
+    loaded = sc.load(sc.save(shrunk, tmp_path / "out", architecture=Nested), trust=("saving",))
+    assert same_bits(loaded, shrunk.model)
+    assert torch.equal(outputs(loaded, x), outputs(shrunk.model, x))
+
+
 class TestArchitectures:
     def test_without_one_a_stock_network_is_needed(self, tmp_path: Path) -> None:
         shrunk = sc.shrink(mlp(), torch.zeros(2, 3), keep={"0": [1, 2, 5]})

@@ -120,6 +120,14 @@ def _data(value: Any) -> bool:
     return value is None or isinstance(value, int | float | str)
 
 
+def retype(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Floating tensors of the network in the precision of the stored ones of their names."""
+    for name, _, _, held in list(_held(model)):
+        stored = state.get(name)
+        if stored is not None and stored.is_floating_point() and held.is_floating_point():
+            held.data = held.data.to(stored.dtype)
+
+
 @torch.no_grad()
 def settle(model: nn.Module) -> None:
     """Small numbers in place of what a constructor left in memory: tracing runs the network."""
