@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,3 +121,19 @@ def test_measured_for_real_it_is_a_power_of_two() -> None:
     net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.Linear(64, 8))
     targets = Coupled().targets(net, torch.zeros(4, 64))
     assert Costs(Coupled(), net, torch.zeros(4, 64), targets).multiple() in (1, 2, 4, 8, 16, 32)
+
+
+def test_a_run_that_goes_on_keeps_the_number_it_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that answers otherwise the second time does not change a run half done."""
+    answers = iter((8, 16))
+    monkeypatch.setattr(Costs, "multiple", lambda self: next(answers))
+
+    def again() -> sc.Result:
+        net = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 4))
+        options = {"density": 0.6, "kinds": ("neurons",), "round_to": "sweet"}
+        return sc.prune(net, "l2-filters", example=torch.zeros(2, 8), folder=tmp_path, **options)
+
+    assert [int(again().units["0"].sum()) for _ in range(2)] == [40, 40]
+    assert next(answers) == 16

@@ -83,6 +83,7 @@ class Place:
         points, log: evaluations and training epochs so far.
         trained: stage of training -> how many parameters it trains.
         budget: cost that the allocator looks at -> what the network takes whole and pruned.
+        multiple: the measured one that widths are rounded to, where the recipe leaves it open.
     """
 
     at: int = 0
@@ -92,6 +93,7 @@ class Place:
     log: list[dict[str, Any]] = field(default_factory=list)
     trained: dict[str, int] = field(default_factory=dict)
     budget: dict[str, dict[str, Any]] = field(default_factory=dict)
+    multiple: int | None = None
 
 
 class Run:
@@ -126,7 +128,8 @@ class Run:
         if recipe.solver is not None and recipe.solver.prepare(model, self.targets):
             self.targets = recipe.structure.targets(model, setting.example)  # with what was added
         self.costs = Costs(recipe.structure, model, setting.example, self.targets)
-        self.recipe = recipe = recipe.settled(self.costs.multiple)
+        self.place = Place()
+        self.recipe = recipe = recipe.settled(self._multiple)
         groups, density = recipe.scope.groups(self.targets), recipe.schedule.final_density
         recipe.allocator.check(groups, density, self.targets, self.costs)
         if recipe.pressure is not None:
@@ -137,9 +140,15 @@ class Run:
         self.trainable = [n for n, p in model.named_parameters() if p.requires_grad]
         self.cut: list[str] = []
         """Layers that the newest masks cut off."""
-        self.place = Place()
         self._has_statistics = any(map(_has_statistics, model.modules()))
         self._started = time.monotonic()
+
+    def _multiple(self) -> int:
+        """Measured once for a run, however often it is killed."""
+        saved = self.store.latest()
+        known = saved.meta["place"].get("multiple") if saved is not None else None
+        self.place.multiple = self.costs.multiple() if known is None else int(known)
+        return self.place.multiple
 
     def _observe(self, names: Iterable[str], params: Iterable[str]) -> Mapping[str, Any]:
         """Statistics of the network as it stands, on the run's data."""
