@@ -20,7 +20,7 @@ from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.inline import normalise
 from secateur.structure.graph.op import base_name
 from secateur.structure.graph.positions import Kept
-from secateur.structure.graph.standard import REPAIRS
+from secateur.structure.graph.standard import REPAIRS, unfuse
 
 PLAIN = (
     *(kind for kind in REPAIRS if kind is not nn.MultiheadAttention),
@@ -153,6 +153,37 @@ def _cut(program: ExportedProgram, found: Inference, kept: Kept) -> None:
         for name, tensor in list(held.items()):
             if name in found.terms and isinstance(tensor, Tensor):
                 held[name] = cut_tensor(tensor, found.terms[name], kept)
+
+
+def put(model: nn.Module, parts: Mapping[str, nn.Module]) -> None:
+    """Let graphs stand for submodules, which code around them may go on reading settings off."""
+    for name, part in parts.items():
+        before = model.get_submodule(name)
+        known = dict(before.named_modules())
+        for inner, module in part.named_modules():
+            if inner in known:
+                _say_alike(module, known[inner])
+        model.set_submodule(name, part)
+    unfuse(model, InterpreterModule)
+
+
+def _say_alike(part: nn.Module, module: nn.Module) -> None:
+    """Plain attributes of `module`, and its parameters that are None, on the graph in its place.
+
+    `nn.TransformerEncoderLayer` reads `self_attn.batch_first` and `self_attn.in_proj_bias`.
+    """
+    plain = {name: value for name, value in vars(module).items() if _plain(value)}
+    absent = {**module._parameters, **module._buffers}
+    plain |= {name: None for name, tensor in absent.items() if tensor is None}
+    for name, value in plain.items():
+        if not hasattr(part, name):
+            setattr(part, name, value)
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, int | float | str)
 
 
 def _trainable(part: nn.Module) -> nn.Module:

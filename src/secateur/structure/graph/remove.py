@@ -33,7 +33,7 @@ from secateur.structure.graph.errors import ProofError, TraceError
 from secateur.structure.graph.export import said
 from secateur.structure.graph.folds import Folds, find_folds, scale_weights
 from secateur.structure.graph.graphnet import as_module
-from secateur.structure.graph.hybrid import graph_modules, owners_to_replace
+from secateur.structure.graph.hybrid import graph_modules, owners_to_replace, put
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.positions import Kept
 from secateur.structure.graph.proof import Proof, compare, difference, randomised
@@ -320,8 +320,7 @@ def _hybrid(
     except EXPORT_FAILURES as error:
         return said(error)
     small, attributes = eager(model, found, kept, own)
-    for name, part in parts.items():
-        small.set_submodule(name, part)
+    put(small, parts)
     slice_tensors(small, model, found, kept)
     return _Made(small, tuple(attributes.changes), tuple(owners))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -50,6 +50,20 @@ def repair(model: nn.Module) -> None:
         for kind, mend in REPAIRS.items():
             if isinstance(module, kind):
                 mend(module)
+
+
+def unfuse(model: nn.Module, graph: type[nn.Module]) -> None:
+    """Keep fused kernels, which take weights past the `forward` of a module, off modules that are a `graph`.
+
+    `nn.TransformerEncoderLayer` has such a kernel for attention whose projections are of one width, and
+    `nn.TransformerEncoder` packs what it gives to it without padding.
+    """
+    for module in model.modules():
+        within = any(isinstance(inner, graph) for inner in module.modules())
+        if isinstance(module, graph) and hasattr(module, "_qkv_same_embed_dim"):
+            cast(Any, module)._qkv_same_embed_dim = False
+        if isinstance(module, nn.TransformerEncoder) and within:
+            module.use_nested_tensor = False
 
 
 def _linear(module: Any) -> None:
