@@ -199,6 +199,10 @@ def table(found: dict[str, Any]) -> str:
     for name in found["errors"]["wanda"]:
         cells = (f"{100 * errors[name]:.2f} %" for errors in found["errors"].values())
         lines.append(f"| {name.removesuffix('.weight')} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "[SparseLLM was tried](sparsellm.md): it is not in the library, the page says why.",
+    ]
     return "\n".join(lines) + "\n"
 
 
