@@ -121,6 +121,8 @@ class Run:
         self.store: Store = store if store is not None else MemoryStore()
         self.shared = shared
         self.tell: Progress = progress or (lambda event: None)
+        self.place = Place()
+        self._has_statistics = any(map(_has_statistics, model.modules()))
         self.ops = build(recipe, *setting.lengths(), setting.trained)
         if recipe.basis is not None:
             recipe.basis.rewrite(model, self._observe, recipe.schedule.final_density)
@@ -128,7 +130,6 @@ class Run:
         if recipe.solver is not None and recipe.solver.prepare(model, self.targets):
             self.targets = recipe.structure.targets(model, setting.example)  # with what was added
         self.costs = Costs(recipe.structure, model, setting.example, self.targets)
-        self.place = Place()
         self.recipe = recipe = recipe.settled(self._multiple)
         groups, density = recipe.scope.groups(self.targets), recipe.schedule.final_density
         recipe.allocator.check(groups, density, self.targets, self.costs)
@@ -140,7 +141,6 @@ class Run:
         self.trainable = [n for n, p in model.named_parameters() if p.requires_grad]
         self.cut: list[str] = []
         """Layers that the newest masks cut off."""
-        self._has_statistics = any(map(_has_statistics, model.modules()))
         self._started = time.monotonic()
 
     def _multiple(self) -> int:
