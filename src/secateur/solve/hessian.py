@@ -58,7 +58,8 @@ def factorise(gram: Tensor, damping: float) -> Factor:
         used = damping * 10**step
         torch.add(undamped, used * mean, out=diagonal)
         lower, failed = torch.linalg.cholesky_ex(reverse)
-        if not int(failed) and finite(lower):
+        # an entry that is not finite reaches the pivot of its row
+        if not int(failed) and finite(lower.diagonal()):
             del reverse
             upper = lower.flip(0, 1)
             pivots = upper.diagonal().clone()
