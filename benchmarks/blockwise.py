@@ -70,6 +70,11 @@ def generate(
         index |= dict.fromkeys(tensors, name)
     text = json.dumps({"metadata": {}, "weight_map": index})
     (folder / "model.safetensors.index.json").write_text(text)
+    return _size(folder)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of a folder's weights, 0 where there are none."""
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
@@ -191,18 +196,19 @@ def speed(hidden: int, folder: Path, samples: int, length: int) -> None:
         print(line, flush=True)
 
 
-def depth(folder: Path, hidden: int, intermediate: int) -> float:
+def depth(folder: Path, hidden: int, intermediate: int, method: str) -> float:
     """Peak memory of 32 layers over that of 8."""
     peaks = []
     for layers in (8, 32):
         source = folder / f"depth-{layers}"
-        size = generate(source, layers, hidden, intermediate)
-        found = run(source=str(source), out=str(folder / f"pruned-{layers}"), method="wanda",
+        size = _size(source) or generate(source, layers, hidden, intermediate)
+        found = run(source=str(source), out=str(folder / f"{method}-{layers}"), method=method,
                     samples=8, length=64, batch=4)  # fmt: skip
         assert found is not None
         peaks.append(found["peak"])
         print(
-            f"{layers} layers, {size / 1e6:.0f} MB: peak {found['peak'] / 1e6:.0f} MB", flush=True
+            f"{method}, {layers} layers, {size / 1e6:.0f} MB: peak {found['peak'] / 1e6:.0f} MB",
+            flush=True,
         )
     print(f"ratio {peaks[1] / peaks[0]:.3f}", flush=True)
     return peaks[1] / peaks[0]
@@ -228,6 +234,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--child")
     parser.add_argument("--hidden", type=int, nargs="*", default=[1024, 2048])
     parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS)
+    parser.add_argument("--methods", nargs="*", default=["wanda", "flap"], help="of the depth part")
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--length", type=int, default=512)
     asked = parser.parse_args(words)
@@ -237,7 +244,8 @@ def main(words: list[str] | None = None) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     with tempfile.TemporaryDirectory() as folder:
         if "depth" in asked.parts:
-            depth(Path(folder), 512, 1376)
+            for method in asked.methods:
+                depth(Path(folder), 512, 1376, method)
         if "beyond" in asked.parts:
             beyond(Path(folder), 48, 512, 2048, 160_000_000)
         for hidden in asked.hidden if "speed" in asked.parts else ():
