@@ -28,7 +28,8 @@ def sweep(
     whatever went before: the update of Optimal Brain Surgeon without H⁻¹. Removing weight k costs
     (w'_k U_kk)², w' the weights when all columns before have settled and none after is removed.
     A span of blocks looks back at all columns before it in one matrix product, a block at those of
-    its span, a leaf at those of its block. Everything lies transposed, [in, out], so that a column is contiguous.
+    its span, a leaf at those of its block. Everything lies transposed, [in, out], so that a column is
+    contiguous.
 
     Args:
         weight: [out, in], the rows of one or several matrices that multiply the same inputs.
