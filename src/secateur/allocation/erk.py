@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from ..core.axes import Allocator, View
+from ..core.axes import View
 from ..core.component import register
-from ..core.density import share
 from ..core.errors import PlanError
-from ..core.types import Groups, Scores, Target
-from .budget import alive, total
+from ..core.types import Target
+from .by_layer import ByLayer
 
 
 @register("erk")
-class Erk(Allocator):
+class Erk(ByLayer):
     """density_l = min(1, c ((out + in + k_h + k_w) / (out in k_h k_w))^power_scale), total exact.
 
     out, in, k: sizes of the layer's weight; c is such that the total is round(density * n), so
@@ -37,24 +35,9 @@ class Erk(Allocator):
         """Yes."""
         return True
 
-    @property
-    def across_targets(self) -> bool:
-        """A layer's share depends on the sizes of all."""
-        return True
-
-    @property
-    def scopes(self) -> frozenset[str]:
-        """A density per layer."""
-        return frozenset({"tensor"})
-
-    def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
-        """[G] units to keep, one group per target."""
-        assert density is not None
-        scale = torch.zeros(len(groups.size), dtype=torch.float64)
-        for target in view.targets:
-            scale[groups.first[target.name]] = self._scale(target, view)
-        left = alive(scores, groups)
-        return share(scale * groups.size, total(groups, density), left)
+    def scales(self, view: View) -> list[float]:
+        """By the sizes of each layer's weight."""
+        return [self._scale(target, view) for target in view.targets]
 
     def _scale(self, target: Target, view: View) -> float:
         """The layer's density up to the common factor."""
