@@ -362,8 +362,10 @@ def _rebuilt(
         )
     if misfit(made, shapes) is None:
         return made
-    retype(made, state)
-    for edits in () if manifest.stock and model is None else manifest.edits:
+    todo = () if manifest.stock and model is None else manifest.edits
+    if any(edits.retrace is not None for edits in todo):  # the network is run again
+        retype(made, state)
+    for edits in todo:
         made = _replayed(made, edits)
     add(made, manifest.added)
     return made

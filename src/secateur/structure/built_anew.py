@@ -19,7 +19,7 @@ def built_anew(model: nn.Module) -> nn.Module:
     kind, config = cast(Any, type(model)), cast(Any, model.config)
     plain = type(config).from_dict(copy.deepcopy(config.to_dict()))
     plain._attn_implementation = getattr(config, "_attn_implementation", None)
-    with _without_values():
+    with without_values():
         anew = cast(nn.Module, kind(plain))
     held = next(model.parameters(), None)
     anew = anew if held is None else anew.to(held.device)
@@ -28,8 +28,8 @@ def built_anew(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _without_values() -> Iterator[None]:
-    """Weights are not drawn: they are replaced at once."""
+def without_values() -> Iterator[None]:
+    """Inside, classes of transformers draw no weights: nobody looks at them."""
     try:
         from transformers.initialization import no_init_weights
     except ImportError:  # a class with a configuration that is not of transformers

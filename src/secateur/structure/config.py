@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.edits import Change
+from .built_anew import without_values
 from .by_layer import beside
 from .depth import COUNT, Depth
 from .graph.replay import as_json
@@ -164,7 +165,7 @@ class _Search:
         self.trials += 1
         kind: Any = type(self.before)
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), without_values():
                 made = kind(type(self.stock).from_dict(copy.deepcopy(config)))
         except Exception as error:  # noqa: BLE001 (a foreign class may raise anything; it is told as `why`)
             said = " ".join(str(error).split())[:200]
