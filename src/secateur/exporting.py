@@ -13,6 +13,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from .artifact.huggingface import is_stock_folder, stock_config, stock_model
+from .artifact.manifest import NAME
 from .core.errors import PlanError, StorageError, unknown
 from .core.origin import origin_of
 from .core.result import Result
@@ -92,6 +93,15 @@ def opened(folder: Path, trust: Collection[str] = ()) -> nn.Module:
     """The network of a folder, whether `save` or transformers wrote it, in evaluation mode."""
     model = stock_model(folder) if is_stock_folder(folder) else load(folder, trust=trust)
     return model.eval()
+
+
+def network_in(folder: Path, trust: Collection[str] = ()) -> nn.Module:
+    """`opened`, of a folder that was named as a network; one that holds none is an error that says so."""
+    if not is_stock_folder(folder) and not (folder / NAME).exists():
+        raise StorageError(
+            f"'{folder}' holds neither {NAME} (secateur) nor config.json (transformers)"
+        )
+    return opened(folder, trust)
 
 
 def _network(what: Any, trust: Collection[str]) -> nn.Module:

@@ -13,7 +13,7 @@ import secateur as sc
 from secateur.cli.main import call
 from secateur.data import DataSet, ImageData
 from secateur.experiments import pretrained, setting
-from secateur.experiments.config import Data
+from secateur.experiments.config import Data, Network
 
 transformers = pytest.importorskip("transformers")
 
@@ -84,6 +84,16 @@ def test_pictures_that_do_not_fit(
     words = ["prune", str(folder), "--method", "group-norm", "--density", "0.5"]
     assert call([*words, "--data", "digits", "--out", str(tmp_path / "out")]) == 2
     assert "takes 1 channels of 16 x 16, but 'digits' has 1 of 8 x 8" in capsys.readouterr().err
+
+
+def test_a_built_in_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results lie in folders of any name; they do not change what a study means."""
+    (tmp_path / "resnet8").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not Network(spec="resnet8").comes_trained
+    assert Network(spec="./resnet8").comes_trained
+    words = ["prune", "resnet8", "--method", "magnitude", "--density", "0.5", "--data", "digits"]
+    assert call([*words, "--train", "1it", "--out", "out"]) == 0
 
 
 def test_what_is_neither_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

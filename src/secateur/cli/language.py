@@ -19,6 +19,7 @@ from ..core.recipe import Recipe
 from ..engine.plan import nothing_of
 from ..engine.train import Training, preset
 from ..experiments.pretrained import takes_images
+from ..models.registry import BUILT_IN
 from .words import settings
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def with_recovery(made: Recipe, words: str) -> Recipe:
 def is_language_model(network: str) -> bool:
     """Whether a network's name is a language model's folder, or looks like a name on the hub."""
     folder = Path(network)
+    if network in BUILT_IN:
+        return False
     return not takes_images(folder) if folder.is_dir() else bool(HUB.fullmatch(network))
 
 

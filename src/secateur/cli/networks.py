@@ -10,11 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..artifact.huggingface import is_stock_folder
-from ..artifact.manifest import NAME
-from ..core.errors import StorageError
 from ..data import load as load_data
-from ..exporting import opened
+from ..exporting import network_in
 from .inputs import example_of, usual
 from .trace import network_of
 
@@ -47,11 +44,7 @@ def network_at(
     folder = Path(where)
     if not folder.is_dir():
         return network_of(where, inputs.data, options)[0]
-    if not is_stock_folder(folder) and not (folder / NAME).exists():
-        raise StorageError(
-            f"'{folder}' holds neither {NAME} (secateur) nor config.json (transformers)"
-        )
-    made = opened(folder, trust)
+    made = network_in(folder, trust)
     config = getattr(made, "config", None)
     if config is not None and hasattr(config, "use_cache"):
         config.use_cache = False  # one pass is measured: nothing is kept for a next token

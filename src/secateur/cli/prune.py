@@ -11,6 +11,7 @@ from ..core.errors import PlanError
 from ..experiments.config import Experiment
 from ..experiments.pretrained import images_for
 from ..experiments.runner import Runner
+from ..models.registry import BUILT_IN
 from .language import Asked, carry_out, is_language_model, show
 from .progress import Live
 from .words import by_pattern, settings
@@ -138,12 +139,13 @@ def prune(
         raise PlanError("--recover is for language models; a method's own options say it elsewhere")
     if tasks is not None:
         raise PlanError("--tasks are for language models")
-    folder, given = Path(network), settings(network_option or [])
+    given = settings(network_option or [])
     given |= {"trust": trust} if trust else {}
     study = Experiment(
         name="prune",
         network={"spec": network, "options": given, "weights": weights, "trained": trained},
-        data={"source": data or "digits"} | (images_for(folder) if folder.is_dir() else {}),
+        data={"source": data or "digits"}
+        | ({} if network in BUILT_IN else images_for(Path(network))),
         training={"preset": preset, "length": train, **settings(training or [])},
         seeds=[seed],
         runs=[{"method": method, "options": options}],

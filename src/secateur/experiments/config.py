@@ -16,6 +16,7 @@ from ..core.errors import PlanError, StorageError, unknown
 from ..core.recipe import Recipe
 from ..core.scale import scale_times
 from ..engine.train import Training, preset
+from ..models.registry import BUILT_IN
 
 SCHEMA = 1
 
@@ -39,9 +40,15 @@ class Network(Plain):
     trained: bool = False
 
     @property
+    def folder(self) -> Path | None:
+        """Where the network lies, if it is named by its folder; a built-in name is no folder."""
+        path = Path(self.spec)
+        return path if self.spec not in BUILT_IN and path.is_dir() else None
+
+    @property
     def comes_trained(self) -> bool:
         """Whether its weights are trained before anything begins."""
-        return self.trained or self.weights is not None or Path(self.spec).is_dir()
+        return self.trained or self.weights is not None or self.folder is not None
 
 
 class Data(Plain):

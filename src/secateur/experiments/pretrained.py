@@ -9,18 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from ..artifact.huggingface import is_stock_folder, stock_config
+from ..artifact.huggingface import stock_config
 from ..artifact.manifest import NAME
 from ..core.errors import DataError, PlanError, StorageError
 from ..data import DataSet
-from ..exporting import opened
+from ..exporting import network_in
 
 PREPROCESSOR = "preprocessor_config.json"
-
-
-def is_folder(spec: str) -> bool:
-    """Whether a network is named by its folder, with its trained weights."""
-    return Path(spec).is_dir()
 
 
 def takes_images(folder: Path) -> bool:
@@ -75,20 +70,15 @@ def _preprocessor(path: Path) -> dict[str, Any]:
     return found
 
 
-def network_in(spec: str, data: DataSet, trust: Collection[str] = ()) -> nn.Module:
+def network_for(data: DataSet, folder: Path, trust: Collection[str] = ()) -> nn.Module:
     """The network of a folder, seen to fit the images.
 
     Args:
-        spec: the folder.
         data: what it will be scored and trained on.
+        folder: where it lies.
         trust: packages whose code may build an artifact's network.
     """
-    folder = Path(spec)
-    if not is_stock_folder(folder) and not (folder / NAME).exists():
-        raise StorageError(
-            f"'{folder}' holds neither {NAME} (secateur) nor config.json (transformers)"
-        )
-    model = opened(folder, trust)
+    model = network_in(folder, trust)
     _check(model, data)
     return model
 

@@ -17,7 +17,7 @@ from ..engine.run import Setting
 from ..engine.train import open_accelerator
 from ..models import build_seeded, load_weights
 from .config import Data, RunConfig
-from .pretrained import is_folder, network_in
+from .pretrained import network_for
 
 SPLIT_SEED = 0
 """Train, validation and subset are the same for every seed: runs differ in training alone."""
@@ -77,8 +77,9 @@ class Workshop:
 
     def _fresh(self, config: RunConfig, data: DataSet, seed: int) -> nn.Module:
         """A network with new initial weights, or that of a folder as it is."""
-        if is_folder(config.network.spec):
-            return network_in(config.network.spec, data, **config.network.options).to(self.device)
+        if config.network.folder is not None:
+            made = network_for(data, config.network.folder, **config.network.options)
+            return made.to(self.device)
         model = build_seeded(
             config.network.spec,
             seed,
