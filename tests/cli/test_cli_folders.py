@@ -104,3 +104,14 @@ def test_what_is_neither_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().err
     assert "neither a classifier of images nor a language model" in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.usefixtures("pictures")
+def test_more_classes_than_the_network_tells_apart(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = transformers.ViTConfig.from_pretrained(folder, num_labels=2)
+    transformers.ViTForImageClassification(two).save_pretrained(tmp_path / "two")
+    words = ["prune", str(tmp_path / "two"), "--method", "group-norm", "--density", "0.5"]
+    assert call([*words, "--data", "pictures", "--out", str(tmp_path / "out")]) == 2
+    assert "tells 2 classes apart, but 'pictures' has 3" in capsys.readouterr().err

@@ -133,6 +133,8 @@ def test_what_needs_the_whole_model_says_why():
     assert "loss_without" in why_whole(sc.recipe("shortened-llama"))
     assert "basis" in why_whole(sc.recipe("slicegpt"))
     assert "trains" in why_whole(sc.recipe("smart-farm", fine_tune="1ep"))
+    assert "weighs" in why_whole(sc.recipe("flap", budget={"parameters": "80%"}))
+    assert "connected" in why_whole(sc.recipe("flap").model_copy(update={"connected": True}))
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path):
