@@ -23,8 +23,8 @@ from secateur.core.time import Time
 from secateur.core.types import Member, Target, element_masks, keep_all
 
 AXIS_PACKAGES = (
-    "structure", "basis", "criteria", "scope", "allocation", "schedule", "solve", "pressure", "recover",
-    "materialise",
+    "structure", "basis", "initial", "criteria", "scope", "allocation", "schedule", "solve", "pressure",
+    "gates", "recover", "materialise",
 )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def candidates(kind: Any) -> list[Any]:
         columns = [candidates(a) for a in args if a is not Ellipsis]
         return [tuple(c[i] for c in columns) for i in range(min(2, *map(len, columns), 2))]
     if isinstance(kind, type) and issubclass(kind, Component):
-        return [fewest(cls) for cls in answers(kind) if not _wraps(cls)][:2]
+        return [fewest(cls) for cls in answers(kind) if not _wraps(cls)][:3]
     table = {
         bool: [True, False],
         int: [3, 2, 8, 1],
@@ -196,6 +196,7 @@ class FakeView:
     ) -> None:
         self.targets = self.every = targets
         self.surveyed: Mapping[str, Any] = {}
+        self.learned: Mapping[str, Tensor] = {}
         self.costs = {
             what: FakeCost({t.name: t.units for t in targets})
             for what in ("macs", "parameters", "megabytes", "latency")

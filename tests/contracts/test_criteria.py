@@ -20,7 +20,7 @@ from secateur.engine.view import ModelView
 EXAMPLE = torch.zeros(1, 3)
 RANDOM = ("random",)
 """Criteria whose scores do not follow the weights."""
-DRAWN = (*RANDOM, "obd", "leading")
+DRAWN = (*RANDOM, "obd", "leading", "learned")
 """Criteria that draw random numbers by the position of a weight, or go by the position alone."""
 FLAT = ("hrank",)
 """Criteria that need images: the maps of the network here are of one by one, and alike."""
@@ -118,7 +118,9 @@ def view_of(criterion, net, batches, initial, targets, masks=None):
         net, criterion.required(), targets, batches,
         lambda m, b: F.cross_entropy(m(b[0]), b[1]), example=EXAMPLE, initial=initial,
     )  # fmt: skip
-    return Spy(net, targets, masks, stats, seed=3)
+    rng = torch.Generator().manual_seed(4)
+    learned = {t.name: torch.randn(t.shape, generator=rng).to(net.a.weight.dtype) for t in targets}
+    return Spy(net, targets, masks, stats, seed=3, learned=learned)
 
 
 def score_all(criterion, net, batches, initial, targets=None, masks=None):

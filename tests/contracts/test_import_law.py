@@ -13,8 +13,8 @@ import secateur
 ROOT = Path(secateur.__file__).parent
 
 AXES = {
-    "structure", "basis", "criteria", "scope", "allocation", "schedule", "pressure", "solve", "recover",
-    "materialise",
+    "structure", "basis", "initial", "criteria", "scope", "allocation", "schedule", "pressure", "gates",
+    "solve", "recover", "materialise",
 }  # fmt: skip
 LEAVES = {"artifact", "data", "dynamic", "export", "measure", "models", "text"}
 

@@ -15,6 +15,8 @@ from secateur.core.cards import METHODS
 from secateur.core.errors import CollapseError, DataError, NumberError, PlanError
 
 SMALL = {"walk": "whole", "rounds": 2, "fine_tune": "1ep", "every": "2it", "density": 0.3}
+OWN: dict[str, dict[str, Any]] = {"block-movement": {"exclude": ("0.weight",)}}
+"""What single methods need to be told of the network here: an image has one channel, no block of four."""
 
 
 def network() -> nn.Module:
@@ -56,7 +58,7 @@ def prune(method: str, **options: Any) -> sc.Result:
         val=data(),
         test=data(),
         training=training(),
-        **{**known, **options},
+        **{**known, **OWN.get(method, {}), **options},
     )
 
 

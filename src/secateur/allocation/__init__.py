@@ -1,5 +1,6 @@
 """HOW MANY from each group: whole numbers with an exact total."""
 
+from .above_zero import AboveZero
 from .bounded import Bounded
 from .contiguous import Contiguous
 from .erk import Erk
@@ -14,6 +15,7 @@ from .uniform import Uniform
 from .widths import Widths
 
 __all__ = [
+    "AboveZero",
     "Bounded",
     "Contiguous",
     "Erk",

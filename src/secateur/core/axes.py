@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .component import Component, Registry
 from .cost import Costs, Counts
+from .gate import Gate, Initial
 from .types import Groups, Masks, RecoveryPlan, Scores, Target, Update
 
 Weights = Mapping[str, Tensor]
@@ -36,6 +37,8 @@ class View(Protocol):
     """What the allocator's `survey` said of all blocks, where they are pruned one by one."""
     masks: Mapping[str, Tensor]
     """Current mask of each target, bool [target.shape]."""
+    learned: Mapping[str, Tensor]
+    """What a gate has learned of each target's units while the network trained."""
     costs: Costs
     """What the network costs by the units that stay."""
     progress: float
@@ -120,6 +123,7 @@ class Criterion(Component, ABC):
     registry: ClassVar[Registry] = Registry("criterion")
     needs: ClassVar[frozenset[str]] = frozenset()
     speaks: ClassVar[Speaks] = "any"
+    of_gate: ClassVar[bool] = False  # scores what a gate has learned, and nothing else
 
     def required(self) -> frozenset[str]:
         """The statistics this criterion needs; wrappers add those of what they wrap."""
@@ -390,5 +394,6 @@ class Materialiser(Component, ABC):
 
 
 AXES: tuple[type[Component], ...] = (
-    Structure, Basis, Criterion, Scope, Allocator, Schedule, Solver, Pressure, Recovery, Materialiser,
+    Structure, Basis, Initial, Criterion, Scope, Allocator, Schedule, Solver, Pressure, Gate, Recovery,
+    Materialiser,
 )  # fmt: skip

@@ -23,6 +23,7 @@ from .axes import (
 )
 from .component import Component, Registry, words
 from .errors import PlanError
+from .gate import Gate, Initial
 
 SCHEMA = 1
 """Version of the recipe's plain-data form; raised when a field changes its meaning."""
@@ -36,7 +37,9 @@ class Recipe(Component):
     With `revive` removed units compete again in every round and come back with the weights of
     step 0 (before training; sparse training grows instead). With `connected` a layer that a
     selection would cut off keeps its strongest path, at the cost of the weakest weights elsewhere.
-    A `basis` rewrites the network before its structures are looked for.
+    A `basis` rewrites the network before its structures are looked for; `initial` draws the weights of
+    an untrained one anew. A `gate` stands in for the weights while the network trains; the schedule
+    then says how much of them its masks keep at each step, and the last update comes when training ends.
     With `walk="blocks"` the repeated blocks of the model are pruned one after the other, each on
     what the pruned ones before it give; with `walk="layers"` the targets, in the order of the network.
 
@@ -55,10 +58,12 @@ class Recipe(Component):
     allocator: Allocator
     schedule: Schedule
     basis: Basis | None = None
+    initial: Initial | None = None
     start: Criterion | None = None
     grow: Criterion | None = None
     solver: Solver | None = None
     pressure: Pressure | None = None
+    gate: Gate | None = None
     recovery: Recovery | None = None
     materialise: Materialiser | None = None
     revive: bool = False
@@ -76,6 +81,7 @@ class Recipe(Component):
         self._check_growth()
         self._check_walk()
         self._check_pressure()
+        self._check_gate()
         allowed = self.allocator.scopes
         if allowed and self.scope.name not in allowed:
             raise PlanError(
@@ -162,6 +168,33 @@ class Recipe(Component):
             raise PlanError(
                 f"pressure '{self.pressure.name}' pushes during {self.pressure.during}, but the recipe "
                 "has no recovery that trains; add one, or let it push during 'training'"
+            )
+
+    def _check_gate(self) -> None:
+        """Learned scores need a gate that learns them, and a gate the freedom to choose anew."""
+        gate, learned = self.gate, self.criterion.of_gate
+        if gate is None:
+            if learned:
+                raise PlanError(
+                    f"criterion '{self.criterion.name}' scores by what a gate has learned; name a `gate`"
+                )
+            return
+        if gate.learns != learned:
+            raise PlanError(
+                f"gate '{gate.name}' learns scores, which criterion '{self.criterion.name}' would "
+                "ignore; use criterion 'learned'"
+                if gate.learns
+                else f"gate '{gate.name}' learns nothing that criterion '{self.criterion.name}' could score"
+            )
+        ignored = {
+            f"walk '{self.walk}'": self.walk != "whole",
+            f"schedule '{self.schedule.name}', which regrows": self.schedule.regrows,
+            "`revive`": self.revive,
+            "`connected`": self.connected,
+        }
+        for what in (word for word, given in ignored.items() if given):
+            raise PlanError(
+                f"gate '{gate.name}' chooses anew at every training step; {what} cannot go with it"
             )
 
     def settled(self, multiple: Callable[[], int]) -> Recipe:

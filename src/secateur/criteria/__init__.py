@@ -18,6 +18,7 @@ from .input_energy import InputEnergy
 from .lamp import Lamp
 from .layer_scale import LayerScale
 from .leading import Leading
+from .learned import Learned
 from .loss_difference import LossDifference
 from .magnitude import Magnitude
 from .obd import Obd
@@ -54,6 +55,7 @@ __all__ = [
     "Lamp",
     "LayerScale",
     "Leading",
+    "Learned",
     "LossDifference",
     "Magnitude",
     "Obd",

@@ -85,6 +85,7 @@ def make_plan(model: nn.Module, recipe: Recipe, example: Any = None) -> Plan:
     costs = Costs(recipe.structure, model, example, targets)
     recipe = recipe.settled(costs.multiple)
     recipe.allocator.check(groups, recipe.schedule.final_density, targets, costs)
-    if recipe.pressure is not None:
-        recipe.pressure.check(targets)
+    for part in (recipe.pressure, recipe.gate):
+        if part is not None:
+            part.check(targets)
     return Plan(recipe, targets, groups, left, total)

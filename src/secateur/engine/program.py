@@ -7,7 +7,7 @@ again by two numbers: which operation, and which step inside it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
@@ -86,18 +86,20 @@ def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = Fals
         steps_per_epoch, total: of the main training, in optimiser steps.
         trained: whether the network comes with trained weights.
     """
-    updates = list(recipe.schedule.updates(steps_per_epoch, total))
+    updates = _updates(recipe, steps_per_epoch, total)
     recovery = recipe.recovery.plan() if recipe.recovery else RecoveryPlan()
     _check_trainable(recipe, recovery, steps_per_epoch, total)
     _check_rewind(recipe, recovery, trained, several=len(updates) > 1)
     back = recovery.rewind_to.steps(steps_per_epoch, total)
-    during = [u for u in updates if u.step.steps(1, 0) < total]
+    during = [u for u in updates if u.step.steps(1, 0) < total or recipe.gate is not None]
     after = updates[len(during) :]
     works = bool(during) or recipe.pushes("training")
     length = 0 if trained and not works else total
     ops: list[Op] = [*_training(during, length, _snapshots(recovery, back))]
     if total or after or not updates:
         ops.append(Evaluate(len(during), "trained"))
+    if recipe.gate is not None and not recovery.idle:
+        ops += _recovery(1, recovery, back, steps_per_epoch, total)
     for i, update in enumerate(after, start=1):
         number = len(during) + i
         ops.append(Prune(number, update, first=number == 1))
@@ -112,6 +114,14 @@ def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = Fals
     return ops
 
 
+def _updates(recipe: Recipe, spe: int, total: int) -> list[Update]:
+    """The schedule's updates; with a gate, which masks by itself at every step, one when training ends."""
+    updates = list(recipe.schedule.updates(spe, total))
+    if recipe.gate is None or not updates:
+        return updates
+    return [replace(updates[-1], step=Time(total, "it"), progress=1.0)]
+
+
 def _check_trainable(recipe: Recipe, plan: RecoveryPlan, spe: int, total: int) -> None:
     needs_steps = plan.schedule == "restart" and total == 0
     if needs_steps or (plan.schedule == "constant" and spe == 0):
@@ -124,6 +134,11 @@ def _check_trainable(recipe: Recipe, plan: RecoveryPlan, spe: int, total: int) -
         raise PlanError(
             f"pressure '{recipe.pressure.name}' works while the network trains; pass training data "
             "and a training configuration"
+        )
+    if recipe.gate is not None and total == 0:
+        raise PlanError(
+            f"gate '{recipe.gate.name}' works while the network trains; pass training data and a "
+            "training configuration"
         )
     if recipe.schedule.regrows and total == 0:
         raise PlanError(

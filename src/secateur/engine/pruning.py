@@ -41,6 +41,8 @@ def prune(run: Run, op: Prune) -> None:
     if run.recipe.revive:
         _revive(run, before)
     collapsed = _collapsed(run, op)
+    if run.recipe.gate is not None:
+        _settle(run)
     run.mask_weights()
     event = {"kind": "pruned", "round": op.round, "density": run.density}
     run.tell({**event, "collapsed": collapsed})
@@ -52,11 +54,27 @@ def _at_once(run: Run, op: Prune) -> dict[str, Tensor]:
     seed = run.setting.seed
     view = ModelView(
         run.model, run.targets, run.masks, stats, seed, op.round, costs=run.costs,
-        progress=op.update.progress,
+        progress=op.update.progress, learned=_learned(run),
     )  # fmt: skip
     if run.recipe.connected:
         return connected_step(run, view, op.update, op.first)
     return step(run.recipe, view, op.update, first=op.first)
+
+
+def _learned(run: Run) -> Mapping[str, Tensor]:
+    """What the gate has learned of each target's units in the training that is over."""
+    gated = run.trainer.gated if run.trainer is not None else None
+    if gated is None or not gated.gate.learns:
+        return {}
+    return gated.scores(run.setting.lengths()[1])
+
+
+def _settle(run: Run) -> None:
+    """The gate's part is over: its last factors are in the weights, and what trains next has none."""
+    assert run.trainer is not None
+    assert run.trainer.gated is not None
+    run.trainer.gated.settle()
+    run.trainer = None
 
 
 def _by_blocks(run: Run, op: Prune) -> dict[str, Tensor]:

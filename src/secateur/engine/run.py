@@ -16,6 +16,7 @@ from ..core.recipe import Recipe
 from ..core.types import Masks, Target, element_masks, keep_all
 from ..materialise import HardMasks
 from . import collect
+from .begin import begin
 from .costs import Costs
 from .program import Train, build
 from .store import MemoryStore, Store
@@ -124,6 +125,7 @@ class Run:
         self.place = Place()
         self._has_statistics = any(map(_has_statistics, model.modules()))
         self.ops = build(recipe, *setting.lengths(), setting.trained)
+        begin(model, recipe, setting)
         if recipe.basis is not None:
             recipe.basis.rewrite(model, self._observe, recipe.schedule.final_density)
         self.targets: tuple[Target, ...] = recipe.structure.targets(model, setting.example)
@@ -133,8 +135,9 @@ class Run:
         self.recipe = recipe = recipe.settled(self._multiple)
         groups, density = recipe.scope.groups(self.targets), recipe.schedule.final_density
         recipe.allocator.check(groups, density, self.targets, self.costs)
-        if recipe.pressure is not None:
-            recipe.pressure.check(self.targets)
+        for part in (recipe.pressure, recipe.gate):
+            if part is not None:
+                part.check(self.targets)
         self.masks = keep_all(self.targets, next(model.parameters()).device)
         self.hard = HardMasks(model, self.elements())
         self.trainer: Trainer | None = None

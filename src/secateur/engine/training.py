@@ -14,6 +14,7 @@ from ..core.time import Time
 from ..materialise import HardMasks
 from .adapters import attach, merge
 from .ahead import counts_ahead
+from .gating import gated
 from .program import Prune, Train
 from .run import Run
 from .store import Saved
@@ -86,6 +87,7 @@ def new_trainer(run: Run, op: Train) -> Trainer:
         pressure=run.recipe.pressure if run.recipe.pushes(_kind(op)) else None,
         targets=run.targets,
         counts=counts_ahead(run),
+        gated=gated(run, op),
     )
 
 
@@ -105,8 +107,9 @@ def _teacher(run: Run) -> nn.Module:
 
 
 def _is_dense(run: Run, op: Train) -> bool:
-    """Whether the network is what any method would have trained: not pruned, nor pushed to be."""
-    if run.recipe.pushes("training"):
+    """Whether the network is what any method would have trained: not pruned, nor made ready for it."""
+    recipe = run.recipe
+    if recipe.pushes("training") or recipe.gate is not None or recipe.initial is not None:
         return False
     pruned = any(isinstance(o, Prune) for o in run.ops[: run.place.at])
     return run.shared is not None and op.stage == "dense" and not pruned

@@ -30,6 +30,7 @@ class ModelView:
         seed, round: what `generator` derives its streams from.
         every: targets of the whole model, where `targets` are those of one block.
         surveyed: what the allocator said of all blocks, where they are pruned one by one.
+        learned: what a gate has learned of each target's units.
         costs: what the network costs by the units that stay.
         progress: share of all updates that are done after this one.
     """
@@ -44,12 +45,14 @@ class ModelView:
         round: int = 0,
         every: tuple[Target, ...] = (),
         surveyed: Mapping[str, Sequence[float]] | None = None,
+        learned: Mapping[str, Tensor] | None = None,
         costs: Costs | None = None,
         progress: float = 1.0,
     ) -> None:
         self.targets = targets
         self.every = every or targets
         self.surveyed: Mapping[str, Sequence[float]] = surveyed or {}
+        self.learned: Mapping[str, Tensor] = learned or {}
         self.progress = progress
         self.costs: Costs = costs if costs is not None else {}
         self._params = dict(model.named_parameters())

@@ -19,6 +19,7 @@ from ...materialise.hard_masks import HardMasks
 from .checkpoint import check_same, load_optimizer, optimizer_tensors, prefixed, under
 from .device import Forward, hardware_for
 from .ema import Average
+from .gated import Gated
 from .gradient import Gradient, Loss
 from .meter import Meter
 from .modes import mode, seeded
@@ -63,6 +64,7 @@ class Trainer:
         teacher: the network to learn from with `training.distil`.
         pressure, targets: what pushes towards sparsity, and what it pushes.
         counts: target -> units that will stay, for a pressure that foresees it.
+        gated: what stands in for the weights while gradients are taken, and learns from them.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Trainer:
         pressure: Pressure | None = None,
         targets: tuple[Target, ...] = (),
         counts: Counts | None = None,
+        gated: Gated | None = None,
     ) -> None:
         self.model, self.training, self.batches, self.masks = model, training, batches, masks
         self.seed, self.stage, self._next = seed, stage, 0
@@ -88,6 +91,7 @@ class Trainer:
         groups = parameter_groups(model, training.weight_decay, training.decay_norms)
         self.optimizer = training.optimiser.build(groups, training.lr)
         self.average = Average(model, training.ema) if training.ema is not None else None
+        self.gated = gated
         self._push = None
         if pressure is not None:
             steps = training.total(batches.steps_per_epoch)
@@ -132,8 +136,8 @@ class Trainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything a later process needs to go on: tensors by name, and plain JSON data.
 
-        Covers parameters, buffers, optimiser, average, pressure, loss scale and the epoch's losses so
-        far.
+        Covers parameters, buffers, optimiser, average, pressure, gate, loss scale and the epoch's
+        losses so far.
         The tensors are copies; masks are not among them.
         """
         self._meter.look()
@@ -142,6 +146,7 @@ class Trainer:
         tensors |= prefixed("optimiser", optimizer_tensors(self.optimizer, self.model))
         tensors |= prefixed("average", self.average.tensors if self.average else {})
         tensors |= prefixed("pressure", self._push.decided if self._push else {})
+        tensors |= prefixed("gate", self.gated.learned if self.gated else {})
         tensors["meter"] = self._meter.sums.clone()
         scaler = self.hardware.scaler
         return tensors, {"next": self._next, "scaler": scaler and dict(scaler.state_dict())}
@@ -160,6 +165,8 @@ class Trainer:
             average[name].copy_(value)
         if self._push is not None:
             self._push.resume(under("pressure", tensors))
+        if self.gated is not None:
+            self.gated.resume(under("gate", tensors))
         if self.masks is not None:
             self.masks.zero_moments(self.optimizer)
         self._mask_average()
@@ -198,19 +205,23 @@ class Trainer:
             group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         rank = self.hardware.process_index
-        with seeded(self.hardware.device, derive(self.seed, "train", self.stage, step, rank)):
+        stand_in = self.gated.standing_in(step) if self.gated is not None else nullcontext()
+        seed = derive(self.seed, "train", self.stage, step, rank)
+        with stand_in, seeded(self.hardware.device, seed):
             loss = self._gradient(x, y)
         self._meter.add(step, lr, loss)
-        self._update(step)
+        self._update(step, lr)
         if self.average is not None:
             self.average.update(self.model, step)
             self._mask_average()
 
-    def _update(self, step: int) -> None:
-        """Push, clip, and let the optimiser step (which a loss scale may skip)."""
+    def _update(self, step: int, lr: float) -> None:
+        """Learn, push, clip, and let the optimiser step (which a loss scale may skip)."""
         scaler = self.hardware.scaler
         if scaler is not None:
             scaler.unscale_(self.optimizer)
+        if self.gated is not None:
+            self.gated.learn(step, lr, self.training.lr)
         if self._push is not None:
             self._push.add(step)
         if self.training.clip is not None:

@@ -1,0 +1,130 @@
+"""What stands in the weights' place while the network trains, and what is learned from it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .component import Component, Registry
+from .errors import PlanError
+from .types import Target
+
+Draw = Callable[..., torch.Generator]
+"""A CPU generator for some words, the same whenever the same optimiser step asks."""
+
+Learned = Mapping[str, Tensor]
+"""What a gate has learned so far, by names of its own; all that a checkpoint has to keep of it."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One optimiser step, as a gate sees it.
+
+    Attributes:
+        lr: the gate's learning rate.
+        progress: from 0 at the first step of the training to 1 at the last.
+        draw: generators of this step.
+    """
+
+    lr: float
+    progress: float
+    draw: Draw
+
+
+class Gate(Component, ABC):
+    """What STANDS IN for the weights while the network trains: w · factor, one factor per unit.
+
+    At every optimiser step each unit of each target gets a factor; the network computes with w · factor
+    for that step's batch, then has its weights w back. Two things are known by then: the gradient
+    g = ∂L/∂(w · factor), which `passes` turns into that of w; and of every unit the slope
+    ∂L/∂factor = Σ w · g over the elements it owns, from which the gate learns. When the training ends
+    the last update selects for good, and factors that are no masks are multiplied into the weights.
+
+    Attributes:
+        masked: whether factors are masks, those of the one selection, taken anew at every step; else
+            the gate names them (`factor`).
+        learns: whether there is something to learn, which criterion `learned` scores by; else the
+            recipe's criterion judges the weights as they are.
+        reads: whether a factor multiplies only what later layers read of a unit (so that no norm
+            divides it out again), not everything the unit owns.
+        trains: whether the weights train too.
+    """
+
+    registry: ClassVar[Registry] = Registry("gate")
+    masked: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
+    reads: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
+
+    @property
+    def rate(self) -> float | None:
+        """Learning rate of what is learned, on the training's schedule; None = the training's own."""
+        return None
+
+    def check(self, targets: tuple[Target, ...]) -> None:
+        """Refuse targets that it could not act on."""
+        if not self.reads:
+            return
+        deaf = [t.name for t in targets if all(m.reads is None for m in t.members)]
+        if deaf:
+            raise PlanError(
+                f"gate '{self.name}' multiplies what later layers read; of {len(deaf)} structures none "
+                f"is known to be read, among them '{deaf[0]}'. Use structure 'coupled'"
+            )
+
+    def start(self, targets: tuple[Target, ...], draw: Draw) -> dict[str, Tensor]:
+        """What is known before the first step."""
+        return {}
+
+    def scores(self, learned: Learned, target: Target, progress: float) -> Tensor:
+        """[target.shape] what the learned says of each unit, higher = keep."""
+        raise PlanError(f"gate '{self.name}' learns no scores")
+
+    def factor(self, learned: Learned, target: Target, draw: Draw) -> Tensor:
+        """[target.shape] this step's factors, where they are no masks."""
+        raise PlanError(f"gate '{self.name}' names no factors; its factors are masks")
+
+    def final(self, learned: Learned, target: Target) -> Tensor | None:
+        """[target.shape] the factors that stay in the weights at the end; None = the mask alone."""
+        return None
+
+    def learn(
+        self, learned: Learned, slopes: Mapping[str, Tensor], moment: Moment
+    ) -> dict[str, Tensor]:
+        """What is known after a step.
+
+        Args:
+            learned: before it.
+            slopes: target -> [target.shape] ∂L/∂factor, float32 or wider.
+            moment: learning rate, progress, randomness.
+        """
+        return dict(learned)
+
+    def passes(self, gradient: Tensor, weight: Tensor, factor: Tensor) -> Tensor:
+        """The gradient of w, from that of w · factor; by the chain rule, gradient · factor.
+
+        All three have the shape of the parameter; `factor` is the product of those of all units that
+        own an element.
+        """
+        return gradient * factor
+
+
+class Initial(Component, ABC):
+    """With which weights a network BEGINS that is not trained: drawn anew before anything else."""
+
+    registry: ClassVar[Registry] = Registry("initial")
+
+    @abstractmethod
+    def weights(self, shape: tuple[int, ...], fan_in: int, rng: torch.Generator) -> Tensor:
+        """New float32 values of one weight.
+
+        Args:
+            shape: outputs first, then inputs, then the kernel.
+            fan_in: values that one output sums up.
+            rng: a CPU generator.
+        """

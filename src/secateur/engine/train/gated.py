@@ -1,0 +1,161 @@
+"""A gate at work: its factors stand in for a step, then it learns from what they did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ...core.axes import wide
+from ...core.gate import Gate, Moment
+from ...core.random import generator
+from ...core.types import Masks, Member, Target
+
+Choose = Callable[[Mapping[str, Tensor], int], Masks]
+"""(scores of the targets, step) -> this step's masks; without scores the criterion judges the weights."""
+
+
+class Gated:
+    """Puts w · factor in the weights' place while a batch's gradient is taken.
+
+    All that it does is a function of weights, what is learned, seed and step, so a checkpoint keeps what
+    is learned and nothing else.
+
+    Args:
+        model: whose weights are stood in for; they are its own again after every batch.
+        gate, targets: what stands in, and for what.
+        choose: the selection of a step, for gates whose factors are masks.
+        steps: of the whole training, which progress is counted by.
+        seed, stage: name the stream of randomness.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        gate: Gate,
+        targets: tuple[Target, ...],
+        choose: Choose,
+        steps: int,
+        seed: int = 0,
+        stage: str = "train",
+    ) -> None:
+        self.gate, self.targets, self._choose = gate, targets, choose
+        self._model, self._words = model, (seed, "gate", stage)
+        self._params = dict(model.named_parameters())
+        self._device = next(model.parameters()).device
+        self._last = max(steps - 1, 1)
+        self._factors: dict[str, Tensor] = {}
+        self.learned: dict[str, Tensor] = {}
+        self.resume(gate.start(targets, self._draw("start")))
+
+    @contextmanager
+    def standing_in(self, step: int) -> Iterator[None]:
+        """Inside, the network has step `step`'s weights; afterwards its own, to the last bit."""
+        self._factors = self.factors(step)
+        full = self._products()
+        own = {name: self._params[name].detach().clone() for name in full}
+        try:
+            with torch.no_grad():
+                for name, factor in full.items():
+                    self._params[name].copy_(own[name] * factor)
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in own.items():
+                    self._params[name].copy_(value)
+
+    @torch.no_grad()
+    def learn(self, step: int, lr: float, base: float) -> None:
+        """Learn from the gradients at step `step`, and leave in `.grad` what the weights are to follow.
+
+        Args:
+            step: the one that `standing_in` was given.
+            lr, base: the weights' learning rate at this step, and without its schedule.
+        """
+        slopes = {t.name: self._slope(t) for t in self.targets}
+        for name, factor in self._products().items():
+            param = self._params[name]
+            if param.grad is not None:
+                param.grad = self.gate.passes(param.grad, param.detach(), factor.to(param.grad))
+        if not self.gate.trains:
+            for param in self._params.values():
+                param.grad = None
+        rate = lr if self.gate.rate is None else self.gate.rate * lr / base
+        moment = Moment(rate, step / self._last, self._draw(step))
+        self.learned = self.gate.learn(self.learned, slopes, moment)
+
+    def factors(self, step: int) -> dict[str, Tensor]:
+        """Target -> [target.shape] float: this step's factors."""
+        if not self.gate.masked:
+            draw = self._draw(step)
+            return {t.name: self.gate.factor(self.learned, t, draw) for t in self.targets}
+        masks = self._choose(self.scores(step) if self.gate.learns else {}, step)
+        return {name: mask.float() for name, mask in masks.items()}
+
+    def scores(self, step: int) -> dict[str, Tensor]:
+        """Target -> [target.shape] what has been learned of its units."""
+        progress = min(1.0, step / self._last)
+        return {t.name: self.gate.scores(self.learned, t, progress) for t in self.targets}
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Multiply into the weights, for good, what the gate ends with."""
+        if self.gate.masked:
+            return
+        for target in self.targets:
+            z = self.gate.final(self.learned, target)
+            if z is None:
+                continue
+            for member in self._acting(target):
+                view = member.layout.view(self._params[member.param].data)
+                view.mul_(_spread(member, z, view).to(view.dtype))
+
+    def resume(self, learned: Mapping[str, Tensor]) -> None:
+        """Take up what is known."""
+        self.learned = {name: tensor.to(self._device) for name, tensor in learned.items()}
+
+    def _draw(self, *words: object) -> Callable[..., torch.Generator]:
+        return lambda *more: generator(*self._words, *words, *more)
+
+    def _acting(self, target: Target) -> list[Member]:
+        """The slices that a factor multiplies."""
+        return [m for m in target.members if m.reads is not None or not self.gate.reads]
+
+    def _products(self, without: str = "") -> dict[str, Tensor]:
+        """Parameter -> the product of the factors of all units that own an element."""
+        full: dict[str, Tensor] = {}
+        for target in self.targets:
+            if target.name == without:
+                continue
+            for member in self._acting(target):
+                param = self._params[member.param]
+                one = full.setdefault(member.param, torch.ones_like(param, dtype=wide(param)))
+                view = member.layout.view(one)
+                view.mul_(_spread(member, self._factors[target.name], view))
+        return full
+
+    def _slope(self, target: Target) -> Tensor:
+        """[target.shape] ∂L/∂factor."""
+        others = self._products(without=target.name) if self._overlap else {}
+        total = torch.zeros(target.units, device=self._device)
+        for member in self._acting(target):
+            param = self._params[member.param]
+            if param.grad is not None:
+                each = param.detach().to(wide(param)) * param.grad
+                each = each * others[member.param] if member.param in others else each
+                total = total + member.layout.matrix(each).sum(1)
+        return total.view(target.shape)
+
+    @property
+    def _overlap(self) -> bool:
+        """Whether any parameter belongs to several targets."""
+        names = [{m.param for m in self._acting(t)} for t in self.targets]
+        return sum(map(len, names)) > len(set().union(*names))
+
+
+def _spread(member: Member, factor: Tensor, view: Tensor) -> Tensor:
+    """The factors of the units, shaped to multiply the member's view [lead..., rest...]."""
+    rest = view.dim() - member.layout.lead
+    return factor.reshape(*member.layout.lead_shape, *[1] * rest)

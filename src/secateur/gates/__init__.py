@@ -1,0 +1,9 @@
+"""What STANDS IN for the weights while the network trains, and what is learned from it."""
+
+from .edge_popup import EdgePopup
+from .hard_concrete import HardConcrete
+from .movement import Movement
+from .soft_movement import SoftMovement
+from .sr_ste import SrSte
+
+__all__ = ["EdgePopup", "HardConcrete", "Movement", "SoftMovement", "SrSte"]

@@ -1,0 +1,90 @@
+"""Structures behind gates that learn to close."""
+
+from __future__ import annotations
+
+from ..allocation import AboveZero, ModelWide
+from ..core.axes import Allocator, Schedule
+from ..core.cards import method
+from ..core.recipe import Recipe
+from ..criteria import Learned
+from ..gates import HardConcrete
+from ..schedule import OneShot, Repeat
+from ..scope import Tensorwise
+from ..structure import Coupled
+from .basic import fine_tuning
+
+
+def _gated(
+    gate: HardConcrete, allocator: Allocator, schedule: Schedule, kinds: tuple[str, ...],
+    fine_tune: str | None, lr_scale: float,
+) -> Recipe:  # fmt: skip
+    """Coupled structures behind hard concrete gates; one unit of each stays."""
+    return Recipe(
+        structure=Coupled(kinds=kinds),
+        criterion=Learned(),
+        scope=Tensorwise(),
+        allocator=allocator,
+        schedule=schedule,
+        gate=gate,
+        recovery=fine_tuning(fine_tune, lr_scale),
+    )
+
+
+@method(
+    "l0",
+    family="structured",
+    paper="Learning Sparse Neural Networks through L0 Regularization",
+    authors="Louizos et al.",
+    year=2018,
+    arxiv="1712.01312",
+)
+def l0(
+    strength: float = 1.0,
+    lr: float = 0.02,
+    open: float = 0.9,
+    kinds: tuple[str, ...] = ("channels", "neurons"),
+    fine_tune: str | None = None,
+    lr_scale: float = 0.1,
+) -> Recipe:
+    """Train structures behind random gates under a penalty on how many are expected to be open.
+
+    z = clamp(s (ζ − γ) + γ, 0, 1) with s = σ((log u − log(1 − u) + log α) / β) multiplies what later layers
+    read of a channel or neuron; to the loss comes strength · Σ n_u P(z_u > 0) / Σ n_u. β = 2/3, γ = −0.1,
+    ζ = 1.1. What is closed at the end goes (one unit of each structure stays), what is half open is
+    scaled for good: z = clamp(σ(log α)(ζ − γ) + γ, 0, 1). How much stays is found. The paper's
+    λ over the number of samples is here `strength` over the number of weights; it trains all gates
+    at the rate of the weights, here `lr` by Adam is theirs; and it gates channels before their batch
+    norm. `open` is σ(log α) at the start, ½ in most of the paper's runs.
+    """
+    gate = HardConcrete(strength=strength, lr=lr, open=open)
+    return _gated(gate, AboveZero(floor=1), Repeat(), kinds, fine_tune, lr_scale)
+
+
+@method(
+    "l0-target",
+    family="structured",
+    paper="Structured Pruning of Large Language Models",
+    authors="Wang et al.",
+    year=2020,
+    arxiv="1910.04732",
+)
+def l0_target(
+    density: float = 0.5,
+    lr: float = 0.02,
+    warmup: float = 0.3,
+    open: float = 0.9,
+    kinds: tuple[str, ...] = ("channels", "neurons"),
+    fine_tune: str | None = None,
+    lr_scale: float = 0.1,
+) -> Recipe:
+    """`l0` towards a share of units that is asked for, by multipliers that climb until it is met.
+
+    To the loss comes λ₁ (d − q) + λ₂ (d − q)² with q the expected share of open gates and d going from 1 to
+    `density` in a line over the share `warmup` of the training; log α descends, λ₁ and λ₂ climb, from 0.
+    When training ends exactly `density` of all units stay, those with the largest log α and one of each
+    structure. As in CoFi (Xia et al. 2022, arXiv 2204.00408), which counts parameters where this counts
+    units and adds gates for whole layers and for the residual width, and distillation.
+    """
+    gate = HardConcrete(density=density, lr=lr, warmup=warmup, open=open)
+    schedule = OneShot(density=density)
+    return _gated(gate, ModelWide(floor=1), schedule, kinds, fine_tune, lr_scale)
