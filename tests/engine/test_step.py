@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -12,7 +13,7 @@ from secateur.allocation import Uniform
 from secateur.core.axes import Criterion, ElementCriterion, View
 from secateur.core.errors import NumberError, PlanError
 from secateur.core.recipe import Recipe
-from secateur.core.types import Target, Update
+from secateur.core.types import Across, Target, Update
 from secateur.criteria import Magnitude
 from secateur.engine.step import step
 from secateur.engine.view import ModelView
@@ -110,11 +111,45 @@ def test_growth_keeps_the_number_of_each_layer_when_density_stays() -> None:
 
 
 def test_growth_while_the_density_falls() -> None:
-    """Six are alive, four may stay: a third of the six moves, so that -8 and 5 survive and two grow."""
+    """Six are alive, four may stay: half of the four moves, so that -8 and 5 survive and two grow."""
     alive = {"weight": torch.tensor([[True] * 4, [True, True, False, False]])}
     made = recipe(scope=Tensorwise(), schedule=Regrow(density=0.5, initial=0.75), grow=Position())
-    after = masks_of(made, Update(density=0.5, drop=1 / 3), alive)
+    after = masks_of(made, Update(density=0.5, drop=1 / 2), alive)
     assert after == [[0, 1, 0, 0], [1, 0, 1, 1]]
+
+
+def two_layers() -> nn.Sequential:
+    """Eight weights of 1 to 8 before eight of 10 to 80; four and four are alive."""
+    model = nn.Sequential(nn.Linear(4, 2, bias=False), nn.Linear(2, 4, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.arange(1.0, 9).view(2, 4))
+        model[1].weight.copy_(10 * torch.arange(1.0, 9).view(4, 2))
+    return model
+
+
+def moved(across: Across, update: Update) -> list[int]:
+    """How many weights each layer of the two has after an update."""
+    made = recipe(
+        structure=Weights(classifier=True), scope=Tensorwise(), grow=Position(),
+        schedule=Regrow(density=0.25, initial=0.5, across=across),
+    )  # fmt: skip
+    model = two_layers()
+    alive = {"0.weight": torch.tensor([[True] * 4, [False] * 4]),
+             "1.weight": torch.tensor([[True] * 2] * 2 + [[False] * 2] * 2)}  # fmt: skip
+    view = ModelView(model, made.structure.targets(model), alive)
+    return [int(mask.sum()) for mask in step(made, view, replace(update, across=across)).values()]
+
+
+def test_what_a_falling_density_takes_is_the_weakest_of_all_or_of_each() -> None:
+    """Eight are alive, six may stay: 1 and 2 go, or one of each layer."""
+    assert moved("none", Update(density=0.375, drop=0.5)) == [3, 3]
+    assert moved("falling", Update(density=0.375, drop=0.5)) == [2, 4]
+
+
+def test_growth_goes_where_most_survive() -> None:
+    """DSR by hand: 1 and 2 of eight go; 2 and 4 survive, so 2/6 and 4/6 of the two grow: .67 and 1.33."""
+    assert moved("all", Update(density=0.5, drop=0.25)) == [3, 5]
+    assert moved("all", Update(density=0.5, drop=0.5)) == [0, 8]
 
 
 def test_the_start_criterion_decides_the_first_update_only() -> None:

@@ -136,6 +136,9 @@ class Groups:
         return spans > len(self.size)
 
 
+Across = Literal["none", "falling", "all"]
+
+
 @dataclass(frozen=True)
 class Update:
     """One change of the masks: when, to what density, and how much to drop and grow again.
@@ -146,12 +149,15 @@ class Update:
         drop: fraction of the survivors to drop and grow anew (sparse training), 0 for none.
         progress: share of all updates that are done after this one; what an allocator that decides by
             itself goes by when it takes several.
+        across: what is compared over all groups where weights move: nothing, what a falling density
+            takes, or all that is dropped.
     """
 
     step: Time = START
     density: float | None = None
     drop: float = 0.0
     progress: float = 1.0
+    across: Across = "none"
 
 
 @dataclass(frozen=True)

@@ -109,28 +109,49 @@ def _regrow(
 ) -> dict[str, Tensor]:
     """Drop the weakest survivors, then grow as many elsewhere as the budget has room for.
 
-    survivors_g = min(budget_g, alive_g) - round(drop * alive_g); grown units come from all that
-    did not survive, by the `grow` criterion. The budget of a group is what it holds now, less
-    what a falling density takes.
+    survivors_g = budget_g - round(drop * budget_g); grown units come from all that did not survive, by
+    the `grow` criterion. The budget of a group is what it holds now, less what a falling density
+    takes. With `across` the weakest of all groups go, and each has room for what survives in it, or
+    (`all`) for growth in proportion to it.
     """
     assert recipe.grow is not None
     alive = groups.count(view.masks)
-    budget = _shrunk(alive, update, groups)
-    drop = torch.tensor([keep_count(update.drop, int(a)) for a in alive])
-    survivors = (torch.minimum(budget, alive) - drop).clamp(min=0)
-    kept = select(hide(scores, view.masks), groups, survivors)
+    hidden = hide(scores, view.masks)
+    if update.across == "all":
+        budget, survivors = _reallocated(hidden, groups, _total(alive, update, groups), update.drop)
+    else:
+        budget = _left(hidden, alive, update, groups)
+        survivors = budget - torch.tensor([keep_count(update.drop, int(b)) for b in budget])
+    kept = select(hidden, groups, survivors)
     candidates = hide(score_all(recipe.grow, view), {n: ~m for n, m in kept.items()})
     grown = select(candidates, groups, budget - survivors)
     return {name: kept[name] | grown[name] for name in kept}
 
 
-def _shrunk(alive: Tensor, update: Update, groups: Groups) -> Tensor:
-    """[G] budgets at the update's density: each group shrinks in proportion to what it holds."""
-    if update.density is None:
-        return alive
-    total = keep_count(update.density, int(groups.size.sum()))
+def _total(alive: Tensor, update: Update, groups: Groups) -> int:
+    """Units after the update: what its density says, as far as so many are there."""
     held = int(alive.sum())
-    return alive if total >= held else share(alive.double() * total / held, total, alive)
+    if update.density is None:
+        return held
+    return min(held, keep_count(update.density, int(groups.size.sum())))
+
+
+def _left(hidden: Scores, alive: Tensor, update: Update, groups: Groups) -> Tensor:
+    """[G] budgets at the update's density: the best of all groups, or of each in proportion."""
+    total, held = _total(alive, update, groups), int(alive.sum())
+    if total == held:
+        return alive
+    if update.across == "falling":
+        return groups.count(select(hidden, groups.merged(), torch.tensor([total])))
+    return share(alive.double() * total / held, total, alive)
+
+
+def _reallocated(hidden: Scores, groups: Groups, total: int, drop: float) -> tuple[Tensor, Tensor]:
+    """[G] budgets and [G] survivors: the weakest of all go, and room is given where most survive."""
+    best = select(hidden, groups.merged(), torch.tensor([total - keep_count(drop, total)]))
+    survivors = groups.count(best)
+    wanted = survivors.double() * total / max(int(survivors.sum()), 1)
+    return share(wanted, total, groups.size, survivors), survivors
 
 
 def _counts(live: Scores, groups: Groups, keep: Tensor) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from ..core.axes import Criterion, Schedule
 from ..core.cards import method
 from ..core.recipe import Recipe
 from ..criteria import Force, Grasp, Snip, SynFlow
+from ..initial import Orthogonal
 from ..schedule import Exponential, OneShot
 from ..scope import Model
 from ..structure import Weights
@@ -38,6 +39,26 @@ def snip(density: float = 0.1, classifier: bool = False) -> Recipe:
     normalises by the sum of all scores, which leaves the order as it is, and scores one batch.
     """
     return _at_start(Snip(), OneShot(density=density, at="0it"), classifier)
+
+
+@method(
+    "orthogonal-snip",
+    family="at initialisation",
+    paper="A Signal Propagation Perspective for Pruning Neural Networks at Initialization",
+    authors="Lee et al.",
+    year=2020,
+    arxiv="1906.06307",
+)
+def orthogonal_snip(density: float = 0.1, gain: float = 1.0, classifier: bool = False) -> Recipe:
+    """SNIP on orthogonal weights, which carry signals through all layers at one size.
+
+    Every weight is drawn anew as a random matrix W [out, in · kernel] with W Wᵀ = gain² I (or Wᵀ W where
+    it is tall), then scored as `snip`: s_i = |w_i · ∂L/∂w_i|. Scores then do not shrink or grow from layer
+    to layer with the spread of the weights. The paper's second step, bringing the pruned weights back
+    near to orthogonal by gradient descent on ‖(m ⊙ W)ᵀ (m ⊙ W) − I‖, is not here.
+    """
+    recipe = _at_start(Snip(), OneShot(density=density, at="0it"), classifier)
+    return Recipe(**{**dict(recipe), "initial": Orthogonal(gain=gain)})
 
 
 @method(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..allocation import Erk, Uniform
-from ..core.axes import Criterion
+from ..core.axes import Allocator, Criterion
 from ..core.cards import method
 from ..core.recipe import Recipe
+from ..core.types import Across
 from ..criteria import Gradient, Magnitude, Random
 from ..schedule import Cubic, Regrow
 from ..scope import Tensorwise
@@ -41,17 +42,14 @@ def gradual_magnitude(
     )
 
 
-def _regrowing(
-    grow: Criterion, density: float, every: str, end: str, drop: float, classifier: bool,
-    initial: float | None = None,
-) -> Recipe:  # fmt: skip
+def _regrowing(grow: Criterion, schedule: Regrow, allocator: Allocator, classifier: bool) -> Recipe:
     """A random sparse start whose weakest weights move elsewhere again and again."""
     return Recipe(
         structure=Weights(classifier=classifier),
         criterion=Magnitude(),
         scope=Tensorwise(),
-        allocator=Erk(),
-        schedule=Regrow(density=density, every=every, end=end, drop=drop, initial=initial),
+        allocator=allocator,
+        schedule=schedule,
         start=Random(),
         grow=grow,
     )
@@ -79,7 +77,8 @@ def set_(
     on either side, after every epoch (`every="1ep"`) and at a constant share; the share here
     anneals as RigL's does.
     """
-    return _regrowing(Random(), density, every, end, drop, classifier)
+    schedule = Regrow(density=density, every=every, end=end, drop=drop)
+    return _regrowing(Random(), schedule, Erk(), classifier)
 
 
 @method(
@@ -101,7 +100,8 @@ def rigl(
 
     Grown weights start at zero; the share dropped follows drop/2 · (1 + cos(π t / t_end)).
     """
-    return _regrowing(Gradient(), density, every, end, drop, classifier)
+    schedule = Regrow(density=density, every=every, end=end, drop=drop)
+    return _regrowing(Gradient(), schedule, Erk(), classifier)
 
 
 @method(
@@ -118,12 +118,50 @@ def granet(
     every: str = "100it",
     end: str = "75%",
     drop: float = 0.5,
+    across: bool = True,
     classifier: bool = False,
 ) -> Recipe:
     """RigL that begins denser and thins out on a cubic ramp: prune, then regrow where gradients are large.
 
-    d_t = d_f + (d_i − d_f)(1 − t / t_end)³ from d_i = `initial`; at each step the weights above d_t go, and
-    the share drop/2 · (1 + cos(π t / t_end)) more moves to the largest dense gradients. Every layer thins
-    out in proportion to what it holds.
+    d_t = d_f + (d_i − d_f)(1 − t / t_end)³ from d_i = `initial`; at each step the weights above d_t go, then
+    of what each layer has left the share drop/2 · (1 + cos(π t / t_end)) moves to its largest dense
+    gradients. What thins out is the smallest of the whole model (`across`), as in the official code's
+    `GraNet`; without, every layer thins out in proportion to what it holds, which is near to that
+    code's `GraNet_uniform`, where all have one density. Which of the two the paper's text means could not
+    be checked.
     """
-    return _regrowing(Gradient(), density, every, end, drop, classifier, initial)
+    shares: Across = "falling" if across else "none"
+    schedule = Regrow(
+        density=density, every=every, end=end, drop=drop, initial=initial, across=shares
+    )
+    return _regrowing(Gradient(), schedule, Erk(), classifier)
+
+
+@method(
+    "dsr",
+    family="while training",
+    paper="Parameter Efficient Training of Deep Convolutional Neural Networks by Dynamic Sparse "
+    "Reparameterization",
+    authors="Mostafa & Wang",
+    year=2019,
+    arxiv="1902.05967",
+)
+def dsr(
+    density: float = 0.1,
+    every: str = "100it",
+    end: str = "75%",
+    drop: float = 0.1,
+    classifier: bool = False,
+) -> Recipe:
+    """Sparse training whose weights move between layers: the smallest of all go, most survivors grow most.
+
+    At each step the share `drop` of all weights that are there, those of smallest magnitude in the whole
+    model, is dropped, and as many grow at random places: layer l gets R_l / Σ R of them, R_l what has
+    survived in it. All layers begin equally dense. The paper drops what lies below one threshold for all
+    layers and doubles or halves that threshold to drop a fixed number; here exactly that number goes. Its
+    numbers per network and interval could not be checked; `drop` is a share instead.
+    """
+    schedule = Regrow(
+        density=density, every=every, end=end, drop=drop, decay="constant", across="all"
+    )
+    return _regrowing(Random(), schedule, Uniform(), classifier)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ..core.axes import Schedule
 from ..core.errors import PlanError
 from ..core.time import Time
-from ..core.types import Update
+from ..core.types import Across, Update
 
 
-def at_step(step: int, density: float | None, drop: float = 0.0) -> Update:
+def at_step(step: int, density: float | None, drop: float = 0.0, across: Across = "none") -> Update:
     """An update at an absolute optimiser step."""
-    return Update(Time(step, "it"), density, drop)
+    return Update(Time(step, "it"), density, drop, across=across)
 
 
 def moment(schedule: Schedule, field: str, steps_per_epoch: int, total: int) -> int:

@@ -12,7 +12,7 @@ from ..core.axes import Schedule
 from ..core.component import register
 from ..core.errors import PlanError
 from ..core.time import START, Time, TimeField
-from ..core.types import Update
+from ..core.types import Across, Update
 from .checks import Share
 from .moments import at_step, check_span, span, stride
 
@@ -33,13 +33,17 @@ class Regrow(Schedule):
         drop: fraction of the survivors to drop and grow anew, α of the paper.
         decay: how the fraction falls.
         begin: where counting starts: the first move is at begin + every.
+        across: `none`, every group of the scope gives and grows by itself; `falling`, what a falling
+            density takes is the weakest of all groups, while each moves its own share; `all`, what moves
+            is the weakest of all as well, and grows where most survive, in proportion.
 
     >>> [(str(u.step), round(u.drop, 3)) for u in Regrow(
     ...     density=0.1, every="10it", end="30it", drop=0.4).updates(1, 100)]
     [('0it', 0.0), ('10it', 0.3), ('20it', 0.1)]
 
     Paper: Evci et al. 2020, arXiv 1911.11134 (RigL); Mocanu et al. 2018, arXiv 1707.04780 (SET,
-    `constant`, once per epoch); Liu et al. 2021, arXiv 2106.10404 (GraNet, `initial`).
+    `constant`, once per epoch); Liu et al. 2021, arXiv 2106.10404 (GraNet, `initial`, `falling`); Mostafa
+    & Wang 2019, arXiv 1902.05967 (DSR, `all`).
     """
 
     regrows: ClassVar[bool] = True
@@ -51,6 +55,7 @@ class Regrow(Schedule):
     decay: Literal["cosine", "constant"] = "cosine"
     begin: TimeField = START
     initial: Share | None = None
+    across: Across = "none"
 
     @model_validator(mode="after")
     def _sane(self) -> Regrow:
@@ -59,6 +64,11 @@ class Regrow(Schedule):
             raise PlanError(
                 f"schedule 'regrow': initial={self.initial:g} is below density={self.density:g}; "
                 "the density falls or stays"
+            )
+        if self.across == "falling" and self.initial is None:
+            raise PlanError(
+                "schedule 'regrow': across='falling' says whose weights a falling density takes; give "
+                "`initial`, or across='all'"
             )
         return self
 
@@ -80,7 +90,7 @@ class Regrow(Schedule):
         yield at_step(0, self._density(0.0))
         for step in moves:
             density = self._density((step - begin) / (moves[-1] - begin))
-            yield at_step(step, density, self._share(step / end))
+            yield at_step(step, density, self._share(step / end), self.across)
 
     def _density(self, progress: float) -> float:
         """The fraction kept at `progress` in [0, 1] of the way from `begin` to the last move."""
