@@ -71,12 +71,21 @@ def nothing_of(absent: Iterable[str]) -> str:
     return f"no {', no '.join(absent)} to choose from in this network; these were passed over"
 
 
-def make_plan(model: nn.Module, recipe: Recipe, example: Any = None) -> Plan:
-    """The plan of `recipe` on `model`; raises what the run would raise before it begins."""
+def make_plan(
+    model: nn.Module,
+    recipe: Recipe,
+    example: Any = None,
+    targets: tuple[Target, ...] | None = None,
+) -> Plan:
+    """The plan of `recipe` on `model`; raises what the run would raise before it begins.
+
+    Its targets are looked for, unless they are given.
+    """
     if recipe.basis is not None:
         model = copy.deepcopy(model)
         recipe.basis.rewrite(model, None)
-    targets = recipe.structure.targets(model, example)
+    if targets is None:
+        targets = recipe.structure.targets(model, example)
     touched = {member.param for target in targets for member in target.members}
     weights = {n: p for n, p in model.named_parameters() if p.dim() >= 2}
     left = tuple(name for name in weights if name not in touched)

@@ -11,7 +11,7 @@ from ..engine.blockwise.preview import Preview, Sampled, preview_smaller
 from ..engine.blockwise.shards import Shards
 from ..engine.blockwise.skeleton import Skeleton, build
 from ..engine.blockwise.smaller import Ending, shrink_folder, why_whole
-from ..engine.blockwise.weightless import targets_of
+from ..engine.blockwise.weightless import find, why_untraced
 from ..saving import describe, load
 from ..structural import can_go
 from .figures import Figures, Tasks
@@ -22,9 +22,12 @@ from .whole import with_labels
 def why_in_memory(source: Path, recipe: Recipe) -> str:
     """What makes a recipe need the whole model of a folder in memory; empty where nothing does."""
     reason = why_whole(recipe)
-    if reason or recipe.structure.traces:
+    if reason:
         return reason
-    if can_go(targets_of(build(Shards(source)), recipe)):
+    model = build(Shards(source))
+    if recipe.structure.traces:
+        return why_untraced(model)
+    if can_go(find(model, recipe).targets):
         return ""
     return "single weights are compared across all of it"
 

@@ -13,12 +13,14 @@ from ..structure.fewer_experts import fewer_experts
 from ..structure.fewer_layers import fewer_layers
 from ..structure.graph.remove import eager, kept_units
 from ..structure.graph.replay import written
+from ..structure.one_of_each import OneOfEach
 from .asked import asked_for, plan_of
+from .by_kind import fewer_of_each
 from .experts import experts_asked
 from .made import Made, sizes, tell_config
 
 
-def foreseen(what: Result, example: Any) -> list[Made]:
+def foreseen(what: Result, example: Any, each: OneOfEach | None = None) -> list[Made]:
     """The smaller network on the meta device, in the ways it may have to be edited.
 
     Two where the code of its modules may hold old sizes (levels A and B): which of them computes what
@@ -28,6 +30,7 @@ def foreseen(what: Result, example: Any) -> list[Made]:
     Args:
         what: the network without weights, with the targets and the units of each that stay.
         example: as for `trace`, on the meta device.
+        each: the same network with one layer of each kind, where there is one: it alone is traced.
     """
     experts = experts_asked(what, None)
     if experts is not None:
@@ -38,7 +41,8 @@ def foreseen(what: Result, example: Any) -> list[Made]:
         level = "B" if edits.attributes else "A"
         facts = {"level": level, "exact": all(asked.layers.values())}
         return [Made(small, dict.fromkeys(asked.layers, ()), edits, lost, facts=facts)]
-    made = list(_fewer_units(what, asked, example))
+    found = fewer_of_each(what, asked, each) if each is not None else None
+    made = found or list(_fewer_units(what, asked, example))
     return made[:1] if made[0].edits == made[1].edits else made
 
 

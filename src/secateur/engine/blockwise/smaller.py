@@ -25,6 +25,7 @@ from ...shrinking.record import describe
 from ...structure.example import example_in_words
 from ...structure.graph.proof import difference
 from ...structure.graph.replay import replay
+from ...structure.one_of_each import OneOfEach
 from ..program import Prune
 from ..program import build as program
 from .blocks import Block, find_blocks
@@ -37,7 +38,7 @@ from .scoring import ScoreShelf, chosen, score
 from .shards import Shards
 from .skeleton import Skeleton, build
 from .walk import Job, Progress, Timer, beyond_blocks, check
-from .weightless import example_for, on_meta, targets_of
+from .weightless import example_for, find, on_meta
 
 
 def why_whole(recipe: Recipe) -> str:
@@ -134,12 +135,14 @@ class _Work:
     stock: nn.Module
     blocks: tuple[Block, ...]
     job: Job
+    each: OneOfEach | None
 
     @classmethod
     def of(cls, shards: Shards, recipe: Recipe, batches: Sequence[Batch], seed: int) -> _Work:
         """Find what may go, and refuse what cannot be done, before a weight is read."""
         stock, skeleton = build(shards).eval(), Skeleton(shards)
-        targets = targets_of(stock, recipe)
+        found = find(stock, recipe)
+        targets = found.targets
         return_small_pieces()
         if not can_go(targets):
             raise PlanError(f"method '{recipe.method}' takes nothing out; it prunes single weights")
@@ -153,7 +156,7 @@ class _Work:
         job = Job(recipe, op.update, targets, batches, seed, op.round, op.first)
         blocks = find_blocks(skeleton.model)
         check(job, blocks)
-        return cls(skeleton, stock, blocks, job)
+        return cls(skeleton, stock, blocks, job, found.each)
 
     def scored(self, shelf: ScoreShelf, timer: Timer) -> dict[str, Tensor]:
         """The first pass, and the units that stay."""
@@ -168,7 +171,7 @@ class _Work:
         """The second pass, and the configuration that goes with what is left."""
         example, folder = example_for(self.stock), shelf.output.partial
         what = Result(copy.deepcopy(self.stock).to("meta"), {}, self.job.targets, masks, {})
-        made = foreseen(what, on_meta(example))
+        made = foreseen(what, on_meta(example), self.each)
         return_small_pieces()
         small = replay(copy.deepcopy(self.stock), made[0].edits)
         file = GradualFile(folder / WEIGHTS, *layout(small))

@@ -5,14 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...core.axes import Structure
 from ...core.recipe import Recipe
 from ...core.types import Target
+from ...structure.coupled import Coupled
+from ...structure.experts import mixtures
+from ...structure.one_of_each import OneOfEach, one_of_each
 from ..plan import Plan, make_plan
+from .blocks import find_blocks
 
 
 def example_for(model: nn.Module) -> dict[str, Tensor]:
@@ -27,27 +33,63 @@ def on_meta(example: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.to("meta") for name, tensor in example.items()}
 
 
-def targets_of(model: nn.Module, recipe: Recipe) -> tuple[Target, ...]:
+@dataclass(frozen=True)
+class Found:
+    """The targets of a model without weights.
+
+    Attributes:
+        targets: as its structure gives them.
+        each: the model with one block of each kind, where they were found in it.
+    """
+
+    targets: tuple[Target, ...]
+    each: OneOfEach | None = None
+
+
+def find(model: nn.Module, recipe: Recipe) -> Found:
     """The targets of a model without weights; its solver's parameters are added to it, without values.
 
-    What is found by tracing needs shapes alone. What is found by running gets zeros, module by
-    module: blocks are known by what they do when their weights are zero.
+    What is found by tracing needs shapes alone, and of equal blocks one is traced. What is found by
+    running gets zeros, module by module: blocks are known by what they do when their weights are zero.
     """
-    found = _targets(model, recipe)
-    if recipe.solver is not None and recipe.solver.prepare(model, found):
-        return _targets(model, recipe)
+    found = _find(model, recipe)
+    if recipe.solver is not None and recipe.solver.prepare(model, found.targets):
+        return _find(model, recipe)
     return found
 
 
-def _targets(model: nn.Module, recipe: Recipe) -> tuple[Target, ...]:
+def _find(model: nn.Module, recipe: Recipe) -> Found:
     with _seen(model, recipe) as (shapes, example):
-        return recipe.structure.targets(shapes, example)
+        one = _in_one_of_each(shapes, example, recipe.structure)
+        return one or Found(recipe.structure.targets(shapes, example))
+
+
+def _in_one_of_each(shapes: nn.Module, example: Any, structure: Structure) -> Found | None:
+    """Found by tracing one block of each kind; None where blocks are asked for by name, or all differ."""
+    if not isinstance(structure, Coupled):
+        return None
+    if structure.include or structure.exclude or structure.outputs:
+        return None
+    each = one_of_each(shapes, example, [block.name for block in find_blocks(shapes)])
+    if each is None:
+        return None
+    targets = each.targets(structure.of(each.traced, each.model))
+    return Found(targets, each) if targets is not None else None
+
+
+def why_untraced(model: nn.Module) -> str:
+    """What keeps a model from being traced without its weights; empty where nothing does."""
+    routed = (
+        "its routers decide by values which expert runs, so that weights are needed to trace it"
+    )
+    return routed if mixtures(model) else ""
 
 
 def plan_of(model: nn.Module, recipe: Recipe) -> Plan:
     """The plan of a recipe on a model without weights."""
+    targets = _find(model, recipe).targets
     with _seen(model, recipe) as (shapes, example):
-        return make_plan(shapes, recipe, example)
+        return make_plan(shapes, recipe, example, targets)
 
 
 @contextmanager
