@@ -49,7 +49,7 @@ def sparsegpt(weight: Tensor, inputs: Tensor, what: str) -> Tensor:
         budget = Budget(torch.full((out, width // 4), 2), out, run=4)
     else:
         budget = Budget(torch.tensor([keep_count(1 - float(what), weight.numel())]), out)
-    return sweep(weight, factorise(inputs @ inputs.T, 0.01), [budget], 128)[0].T
+    return sweep([weight], factorise(inputs @ inputs.T, 0.01), [budget], 128)[0][0]
 
 
 def fitted(target: Tensor, inputs: Tensor) -> Tensor:

@@ -225,3 +225,19 @@ def test_runs_of_a_convolution_are_refused():
     stats = collect(net, recipe.required(), targets, [torch.randn(5, 4, 6, 6)])
     with pytest.raises(PlanError, match="N of M inputs of linear layers"):
         step(recipe, ModelView(net, targets, stats=stats), Update(density=0.5))
+
+
+def test_a_factor_of_many_panels_is_one_factor():
+    torch.manual_seed(5)
+    x = torch.randn(900, 300).double() @ torch.randn(300, 300).double()
+    x[:, 7] = 0
+    gram = x.T @ x / len(x)
+    found = factorise(gram, 0.01)
+    mean = gram.diagonal().sum() / 299
+    wanted = gram + 0.01 * mean * torch.eye(300)
+    wanted[7, 7] = 1.01 * mean
+    upper = found.carry * found.diagonal
+    torch.testing.assert_close(upper @ upper.T, wanted)
+    assert bool((upper.tril(-1) == 0).all())
+    assert bool((found.diagonal > 0).all())
+    assert found.dead.nonzero().tolist() == [[7]]

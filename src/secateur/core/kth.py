@@ -99,7 +99,7 @@ def _near(values: Any, rank: int) -> tuple[Any, int]:
     place = rank * len(some) // len(values)
     low, high = some[max(0, place - NEAR)], some[min(place + NEAR, len(some) - 1)]
     below = int(np.count_nonzero(values < low))
-    inside = values[(values >= low) & (values <= high)]
+    inside = values.compress((values >= low) & (values <= high))
     return (inside, rank - below) if below <= rank < below + len(inside) else (values, rank)
 
 
@@ -117,6 +117,8 @@ def count_rows(mask: Tensor) -> Tensor:
     >>> count_rows(torch.tensor([[True, False], [True, True]])).tolist()
     [1, 2]
     """
+    if len(mask) == 1:
+        return mask.count_nonzero()[None]
     if mask.device.type == "cpu":
         return torch.from_numpy(mask.numpy().sum(1))
     return mask.sum(1)

@@ -14,6 +14,9 @@ from .types import Groups, Scores
 CHUNK = 1 << 20
 """Elements looked at together where ties are broken."""
 
+FEW = 8
+"""Units of a group up to which they are compared with each other one by one."""
+
 
 def select(scores: Scores, groups: Groups, keep: Tensor) -> dict[str, Tensor]:
     """Keep exactly `keep[g]` units of each group: higher score stays, ties go to the lower index.
@@ -74,7 +77,7 @@ def _rows(score: Tensor, groups: Groups, name: str, keep: Tensor, out: Tensor) -
     k = keep[first : first + layout.units].to(score.device)  # [G]
     chosen = keep_rows(layout.matrix(score), k)  # [G, n]
     view = layout.view(out)
-    view.copy_(chosen.view(view.shape))
+    view.copy_(chosen.reshape(view.shape))
 
 
 def keep_rows(score: Tensor, k: Tensor) -> Tensor:
@@ -85,10 +88,28 @@ def keep_rows(score: Tensor, k: Tensor) -> Tensor:
     """
     if not score.numel():
         return torch.zeros_like(score, dtype=torch.bool)
+    if score.shape[1] <= FEW:
+        return _of_few(score, k)
     threshold = kth_rows(score, k.clamp(min=1))  # [G, 1]
     chosen = score >= threshold  # at least k; where k is 0, the ties at the largest, all dropped
     _drop_ties(score, threshold, chosen, count_rows(chosen) - k)
     return chosen
+
+
+def _of_few(score: Tensor, k: Tensor) -> Tensor:
+    """A unit stays if fewer than k of its group come before it: larger ones, and equal lower ones.
+
+    Looked at unit by unit, [n, G], which is how the answer lies in memory.
+    """
+    units = score.T.contiguous()
+    index = torch.arange(len(units), dtype=torch.int8, device=score.device)
+    before = index[:, None].repeat(1, units.shape[1])  # [n, G]: as if all were equal
+    for high in range(1, len(units)):
+        for low in range(high):
+            larger = (units[high] > units[low]).view(torch.int8)
+            before[low] += larger
+            before[high] -= larger
+    return (before < k.to(torch.int8)).T
 
 
 def _drop_ties(score: Tensor, threshold: Tensor, chosen: Tensor, excess: Tensor) -> None:

@@ -9,6 +9,7 @@ from ..core.axes import Materialiser
 from ..core.component import register
 from ..core.types import Masks as UnitMasks
 from ..core.types import Target, element_masks
+from ..core.zeroing import zero
 
 
 @register("masks")
@@ -25,5 +26,5 @@ class Masks(Materialiser):
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
         with torch.no_grad():
             for name, keep in element_masks(targets, masks, shapes).items():
-                tensors[name].masked_fill_(~keep.to(tensors[name].device), 0)
+                zero(tensors[name].detach(), keep)
         return model

@@ -42,7 +42,8 @@ class Budget:
             keep = self._between(start, start + len(worth), inputs)
         if len(keep) == 1:
             return keep_rows(worth.reshape(1, -1), keep.to(worth.device)).view(worth.shape)
-        return keep_rows(worth.T.contiguous(), keep.to(worth.device)).T
+        rows = worth.T if self.run else worth.T.contiguous()
+        return keep_rows(rows, keep.to(worth.device)).T
 
     def _between(self, start: int, stop: int, inputs: int) -> Tensor:
         """[1] or [out] how many stay of the columns `start` to `stop`: an even share, exact in sum."""

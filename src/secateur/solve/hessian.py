@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..core.errors import NumberError
-from ..core.finite import finite
 
 STEPS = 8
 """Times the damping may be raised tenfold: from 0.01 of the mean diagonal to a million times it."""
+
+PANEL = 128
+"""Columns that are factorised at once; all else is products of matrices."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,7 @@ class Factor:
 def factorise(gram: Tensor, damping: float) -> Factor:
     """U of H + λ I = U Uᵀ for a Gram matrix H [in, in], λ = damping × mean diagonal.
 
-    U is the Cholesky factor of H in reverse order, turned back. Where H + λ I is not positive
-    definite in this precision, λ is raised tenfold.
+    Where H + λ I is not positive definite in this precision, λ is raised tenfold. H is only read.
 
     >>> h = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
     >>> found = factorise(h, 1e-9)
@@ -44,27 +46,46 @@ def factorise(gram: Tensor, damping: float) -> Factor:
     (True, True)
     """
     dead = gram.diagonal() <= 0
-    reverse = gram.flip(0, 1)
     if bool(dead.all()):  # nothing ever came in: judge the weights by their size
-        reverse, dead = torch.eye(len(gram), dtype=gram.dtype, device=gram.device), ~dead
-    diagonal = reverse.diagonal()  # a view: what is written here is written there
-    mean = diagonal.flip(0)[~dead].mean()
+        gram, dead = torch.eye(len(gram), dtype=gram.dtype, device=gram.device), ~dead
+    mean = gram.diagonal()[~dead].mean()
     if bool(dead.any()):
-        gone = dead.flip(0)
-        reverse.masked_fill_(gone[:, None] | gone[None, :], 0)
-        diagonal[gone] = mean
-    undamped = diagonal.clone()
+        gram = gram.masked_fill(dead[:, None] | dead[None, :], 0)
+        gram.diagonal()[dead] = mean
+    carry = torch.zeros_like(gram)
     for step in range(STEPS + 1):
         used = damping * 10**step
-        torch.add(undamped, used * mean, out=diagonal)
-        lower, failed = torch.linalg.cholesky_ex(reverse)
-        # an entry that is not finite reaches the pivot of its row
-        if not int(failed) and finite(lower.diagonal()):
-            del reverse
-            upper = lower.flip(0, 1)
-            pivots = upper.diagonal().clone()
-            return Factor(upper.div_(pivots), pivots, dead, used)
+        diagonal = _upper(gram, used * mean, carry)
+        if diagonal is not None:
+            return Factor(carry, diagonal, dead, used)
     raise NumberError(
         f"the Hessian of {len(gram)} inputs cannot be inverted with any damping up to "
         f"{damping * 10**STEPS:g}; its entries are likely not finite, check weights and data"
     )
+
+
+def _upper(gram: Tensor, shift: Tensor, carry: Tensor) -> Tensor | None:
+    """Fill `carry` and give the diagonal of U; None where there is no U.
+
+    Panel by panel from the last columns to the first: with C = `carry` and D = diag(U)², the columns
+    P of H − C D Cᵀ over all later ones are U_:P U_PPᵀ, so that C_:P follows from the factor of a
+    small square. An entry that is not finite reaches the square of its row.
+    """
+    diagonal = torch.empty_like(gram[0])
+    for stop in range(len(gram), 0, -PANEL):
+        here, later = slice(max(0, stop - PANEL), stop), slice(stop, None)
+        panel = carry[:stop, here]
+        scaled = carry[here, later] * diagonal[later].square()
+        torch.addmm(gram[:stop, here], carry[:stop, later], scaled.T, alpha=-1, out=panel)
+        square = panel[here.start :].clone()
+        square.diagonal().add_(shift)
+        lower, failed = torch.linalg.cholesky_ex(square.flip(0, 1))
+        upper = lower.flip(0, 1)  # U_PP
+        pivots = diagonal[here] = upper.diagonal()
+        if int(failed) or not math.isfinite(float(pivots.sum())):
+            return None
+        eye = torch.eye(len(upper), dtype=gram.dtype, device=gram.device)
+        inverse = torch.linalg.solve_triangular(upper, eye, upper=True)
+        panel[: here.start] = panel[: here.start] @ (inverse.T / pivots)
+        panel[here.start :] = upper / pivots
+    return diagonal

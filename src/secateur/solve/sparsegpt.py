@@ -22,10 +22,12 @@ from .sweep import sweep
 
 @dataclass(frozen=True)
 class _Layer:
-    """A target, its weight, the budgets of its matrices, and the Gram matrix of its inputs."""
+    """A target, its weight, this as matrices [experts or 1, out, in], their budgets and Gram matrix."""
 
     target: Target
     param: str
+    weight: Tensor
+    rows: Tensor
     budgets: list[Budget]
     gram: Tensor
 
@@ -72,49 +74,48 @@ class SparseGPT(Chooser):
     def _layer(self, target: Target, keep: Tensor, groups: Groups, view: View) -> _Layer:
         """What is asked of a target, and what it is judged by."""
         param = _param(target)
-        shape = matrix(view.weight(param), view.dims(param)).shape
-        layout = groups.layouts[target.name]
-        budgets = budgets_of(layout, keep, tuple(shape), view.dims(param), target.name)
+        weight, dims = view.weight(param), view.dims(param)
+        rows = matrix(weight.to(wide(weight)), dims)
+        budgets = budgets_of(
+            groups.layouts[target.name], keep, tuple(rows.shape), dims, target.name
+        )
         if self.act_order and budgets[0].run:
             raise PlanError("sparsegpt: act_order would tear runs of N:M apart; leave it off")
-        return _Layer(target, param, budgets, view.stat("input_gram", param))
+        rows = rows.reshape(-1, *rows.shape[-2:])
+        return _Layer(target, param, weight, rows, budgets, view.stat("input_gram", param))
 
     def _together(self, layers: list[_Layer], view: View) -> dict[str, Tensor]:
         """{target: mask} of layers with one Gram matrix (or one for each of the same experts)."""
-        weights = [_rows(view, layer.param) for layer in layers]  # [experts or 1, out, in] each
-        gram = layers[0].gram.to(weights[0])
+        gram = layers[0].gram.to(layers[0].rows)
         squares = gram.reshape(-1, *gram.shape[-2:])
+        experts = zip(*[layer.rows for layer in layers], strict=True)
         budgets = zip(*[layer.budgets for layer in layers], strict=True)
-        stacks = (torch.cat(rows) for rows in zip(*weights, strict=True))
-        solved = [self._matrices(*parts) for parts in zip(stacks, squares, budgets, strict=True)]
-        found = [factor for _, _, factor in solved]
-        outs = [rows.shape[1] for rows in weights]
-        news = _stacked([new for new, _, _ in solved], outs)
-        masks = _stacked([mask for _, mask, _ in solved], outs)
-        for layer, new in zip(layers, news, strict=True):
-            weight = view.weight(layer.param)
-            view.write(layer.param, _shaped(view, layer.param, new).to(weight.dtype))
-            self._note(view, layer.target, found)
-        return {
-            layer.target.name: _shaped(view, layer.param, mask).reshape(layer.target.shape)
-            for layer, mask in zip(layers, masks, strict=True)
-        }
+        solved = [self._matrices(*parts) for parts in zip(experts, squares, budgets, strict=True)]
+        masks: dict[str, Tensor] = {}
+        for at, layer in enumerate(layers):
+            shape, dims = tuple(layer.weight.shape), view.dims(layer.param)
+            new = unmatrix(_stacked([new[at] for new, _, _ in solved]), dims, shape)
+            mask = unmatrix(_stacked([mask[at] for _, mask, _ in solved]), dims, shape)
+            view.write(layer.param, new.to(layer.weight.dtype))
+            masks[layer.target.name] = mask.reshape(layer.target.shape)
+            self._note(view, layer.target, [factor for _, _, factor in solved])
+        return masks
 
     def _matrices(
-        self, rows: Tensor, gram: Tensor, budgets: Sequence[Budget]
-    ) -> tuple[Tensor, Tensor, Factor]:
-        """New values and mask, [in, out], of matrices [out, in] one below the other; H's factor."""
+        self, rows: Sequence[Tensor], gram: Tensor, budgets: Sequence[Budget]
+    ) -> tuple[list[Tensor], list[Tensor], Factor]:
+        """New values and masks of matrices [out, in] that multiply the same inputs; H's factor."""
         order = gram.diagonal().argsort(descending=True, stable=True) if self.act_order else None
         if order is not None:
-            rows, gram = rows[:, order], gram[order][:, order]
+            rows, gram = [part[:, order] for part in rows], gram[order][:, order]
         found = factorise(gram, self.damping)
         if bool(found.dead.any()):
-            rows = rows.masked_fill(found.dead, 0)
-        new, mask = sweep(rows, found, budgets, self.block)
+            rows = [part.masked_fill(found.dead, 0) for part in rows]
+        new, masks = sweep(rows, found, budgets, self.block)
         if order is not None:
             back = order.argsort()
-            new, mask = new[back], mask[back]
-        return new, mask, found
+            new, masks = [x[:, back] for x in new], [x[:, back] for x in masks]
+        return new, masks, found
 
     def _note(self, view: View, target: Target, found: list[Factor]) -> None:
         """What the health table needs."""
@@ -153,20 +154,6 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a is b or (a.shape == b.shape and a.device == b.device and torch.equal(a, b))
 
 
-def _rows(view: View, param: str) -> Tensor:
-    """[experts or 1, out, in] of a weight, float32 or wider."""
-    weight = view.weight(param)
-    rows = matrix(weight.to(wide(weight)), view.dims(param))
-    return rows.reshape(-1, *rows.shape[-2:])
-
-
-def _stacked(parts: list[Tensor], outs: list[int]) -> list[Tensor]:
-    """[in, all out] of every expert -> [experts, out, in] of every layer."""
-    split = [part.split(outs, dim=1) for part in parts]
-    each = zip(*split, strict=True)
-    return [(torch.stack(p) if len(p) > 1 else p[0][None]).mT for p in each]
-
-
-def _shaped(view: View, param: str, values: Tensor) -> Tensor:
-    """What `_rows` gave, in the weight's own shape."""
-    return unmatrix(values, view.dims(param), tuple(view.weight(param).shape))
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """[experts, ...]; one alone is not copied."""
+    return torch.stack(parts) if len(parts) > 1 else parts[0][None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -18,9 +18,9 @@ SPAN = 512
 
 
 def sweep(
-    weight: Tensor, factor: Factor, budgets: Sequence[Budget], block: int
-) -> tuple[Tensor, Tensor]:
-    r"""New values ŵ and mask, both [in, out], of a sweep from the first column to the last.
+    weights: Sequence[Tensor], factor: Factor, budgets: Sequence[Budget], block: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    r"""New values ŵ and masks, like the weights, of a sweep from the first column to the last.
 
     c_k = w_k + Σ_{j<k} (w_j − ŵ_j) U_jk / U_kk, ŵ_k = c_k where the mask keeps it, 0 elsewhere.
 
@@ -28,87 +28,129 @@ def sweep(
     whatever went before: the update of Optimal Brain Surgeon without H⁻¹. Removing weight k costs
     (w'_k U_kk)², w' the weights when all columns before have settled and none after is removed.
     A span of blocks looks back at all columns before it in one matrix product, a block at those of
-    its span, a leaf at those of its block. Everything lies transposed, [in, out], so that a column is
-    contiguous.
+    its span, a leaf at those of its block. Inside a span everything lies transposed, [in, out], so
+    that a column is contiguous.
 
     Args:
-        weight: [out, in], the rows of one or several matrices that multiply the same inputs.
+        weights: [out, in] each, matrices that multiply the same inputs.
         factor: of the inputs' H.
         budgets: how many weights stay where, matrix by matrix.
         block: columns that are selected together; runs of N:M are never torn.
     """
-    return _Sweep(weight, factor, budgets, block).done()
+    state = _Sweep(weights, factor, budgets, block)
+    state.run_through()
+    return state.new, state.masks
 
 
 class _Sweep:
-    """The state of one sweep."""
+    """The state of one sweep.
+
+    `back`, `mask` and `lost` have the columns of all matrices side by side, [in, all out]; the first
+    two are those of one span.
+    """
 
     def __init__(
-        self, weight: Tensor, factor: Factor, budgets: Sequence[Budget], block: int
+        self, weights: Sequence[Tensor], factor: Factor, budgets: Sequence[Budget], block: int
     ) -> None:
-        self.lost = weight.T.clone(memory_format=torch.contiguous_format)  # [in, out] w; then w − ŵ
-        self.new = torch.empty_like(self.lost)
-        self.mask = torch.empty_like(self.lost, dtype=torch.bool)
+        self.weights, self.budgets, self.run = weights, budgets, budgets[0].run
+        self.outs = [len(weight) for weight in weights]
+        self.new = [torch.empty_like(weight) for weight in weights]
+        self.masks = [torch.empty_like(weight, dtype=torch.bool) for weight in weights]
         self.carry, self.diagonal = factor.carry, factor.diagonal[:, None]  # [in, in], [in, 1]
-        self.budgets, self.run = budgets, budgets[0].run
-        self.block = block if not self.run else max(block // self.run, 1) * self.run
+        self.inputs = len(self.carry)
+        self.block = _multiple(block, self.run)
+        self.leaf = _multiple(LEAF, self.run)
+        self.lost = self.carry.new_empty(self.inputs, sum(self.outs))  # w − ŵ
+        span = min(_multiple(SPAN, self.block), self.inputs)
+        self.back = self.lost.new_empty(span, sum(self.outs))  # Σ (w_j − ŵ_j) U_jk / U_kk; then ŵ
+        self.mask = torch.empty_like(self.back, dtype=torch.bool)
 
-    def done(self) -> tuple[Tensor, Tensor]:
+    def run_through(self) -> None:
         """Sweep span by span, and in it block by block."""
-        inputs, span = len(self.lost), max(SPAN // self.block, 1) * self.block
-        for first in range(0, inputs, span):
-            last = min(first + span, inputs)
-            here = slice(first, last)
-            torch.addmm(
-                self.lost[here], self.carry[:first, here].T, self.lost[:first], out=self.new[here]
-            )
-            for start in range(first, last, self.block):
-                self._block(first, start, min(start + self.block, last))
-        return self.new, self.mask
+        room, room_for_masks = torch.empty_like(self.back), torch.empty_like(self.mask)
+        for here in _slices(0, self.inputs, len(self.back)):
+            size = here.stop - here.start
+            rows = room[:size].view(-1, size)  # [all out, size]
+            torch.cat([weight[:, here] for weight in self.weights], out=rows)
+            self.lost[here].copy_(rows.T)
+            before, back = self.lost[: here.start], self.back[:size]
+            torch.mm(self.carry[: here.start, here].T, before, out=back)
+            for part in _slices(here.start, here.stop, self.block):
+                self._block(here.start, part)
+            self._hand_over(here, back, self.new, rows)
+            rows = room_for_masks[:size].view(-1, size)
+            self._hand_over(here, self.mask[:size], self.masks, rows)
 
-    def _block(self, first: int, start: int, stop: int) -> None:
-        """Settle the columns of a block; what stays is marked here, or run by run for N:M.
+    def _hand_over(self, here: slice, span: Tensor, to: list[Tensor], rows: Tensor) -> None:
+        """Columns of a span, [size, all out], into matrices [out, in]; `rows` is room for a copy."""
+        parts = rows.copy_(span.T).split(self.outs)
+        for matrix, part in zip(to, parts, strict=True):
+            matrix[:, here] = part
+
+    def _block(self, first: int, here: slice) -> None:
+        """Settle the columns of a block; what stays is chosen for all, or run by run for N:M.
 
         Args:
             first: of its span; what went before is made up for.
-            start, stop: of the block.
+            here: the columns.
         """
-        new, lost, mask = (x[start:stop] for x in (self.new, self.lost, self.mask))
-        new.addmm_(self.carry[first:start, start:stop].T, self.lost[first:start])  # c so far
-        shares = self.carry[start:stop, start:stop].T.tril(-1)  # [k, j]: into k, of those before it
+        place = slice(here.start - first, here.stop - first)
+        lost, back, mask = self.lost[here], self.back[place], self.mask[place]
+        back.addmm_(self.carry[first : here.start, here].T, self.lost[first : here.start])
+        upper = self.carry[here, here].triu(1)
+        width = self.run or len(back)
+        onward = _inverses(upper, width)
         if not self.run:
-            self._mark(start, stop)
-        keep = mask.to(new.dtype)  # of N:M it is filled in run by run
-        width = self.run or LEAF
-        for at in range(0, stop - start, width):
-            leaf = slice(at, at + width)
-            new[leaf].addmm_(shares[leaf, :at], lost[:at])
-            if self.run:
-                self._mark(start + at, start + at + width)
-                keep[leaf] = mask[leaf]
-            _leaf(new[leaf], lost[leaf], keep[leaf], shares[leaf, leaf])
-        new.mul_(keep)
+            self._choose(here.start, onward[0], lost, back, mask)
+        keep = mask.to(back.dtype)  # of N:M it is filled in run by run
+        for leaf in _slices(0, len(back), self.leaf):
+            before = slice(0, leaf.start)
+            back[leaf].addmm_(upper[before, leaf].T, lost[before])
+            for run in _slices(leaf.start, leaf.stop, self.run or self.leaf):
+                if self.run:
+                    ahead = slice(leaf.start, run.start)
+                    back[run].addmm_(upper[ahead, run].T, lost[ahead])
+                    columns = onward[run.start // width], lost[run], back[run], mask[run]
+                    self._choose(here.start + run.start, *columns)
+                    keep[run] = mask[run]
+                _settle(back[run], lost[run], keep[run], upper[run, run])
+        back.mul_(keep)
 
-    def _mark(self, start: int, stop: int) -> None:
-        """Choose what stays of some columns, in every matrix."""
-        worth = self._costs(start, stop).split([b.out for b in self.budgets], dim=1)
-        parts = self.mask[start:stop].split([b.out for b in self.budgets], dim=1)
-        for budget, part, costs in zip(self.budgets, parts, worth, strict=True):
-            part.copy_(budget.best(costs, start, len(self.lost)))
+    def _choose(self, start: int, onward: Tensor, old: Tensor, back: Tensor, mask: Tensor) -> None:
+        """Choose what stays of some columns [columns, all out], in every matrix; `back` turns into c.
 
-    def _costs(self, start: int, stop: int) -> Tensor:
-        """[columns, out] (w'_k U_kk)², where w' − w carries on what was lost to all that follow."""
-        here = slice(start, stop)
-        eye = torch.eye(stop - start, dtype=self.carry.dtype, device=self.carry.device)
-        onward = torch.linalg.solve_triangular(self.carry[here, here], eye, upper=True)
-        old = self.lost[here]
-        settled = torch.addmm(old, onward.T, self.new[here] - old)  # [columns, out]
-        return settled.mul_(self.diagonal[here]).square_()
+        Costs are (w'_k U_kk)², where w' − w carries on what was lost to all that follow.
+        """
+        scale = self.diagonal[start : start + len(old)]
+        each = zip(*(x.split(self.outs, dim=1) for x in (old, back, mask)), strict=True)
+        for budget, (w, lack, part) in zip(self.budgets, each, strict=True):
+            costs = torch.addmm(w, onward.T, lack).mul_(scale).abs_()
+            part.copy_(budget.best(costs, start, self.inputs))
+        back.add_(old)
 
 
-def _leaf(new: Tensor, lost: Tensor, keep: Tensor, shares: Tensor) -> None:
+def _multiple(width: int, of: int) -> int:
+    """The largest multiple that is no wider, at least one."""
+    return max(width // of, 1) * of if of else width
+
+
+def _slices(start: int, stop: int, width: int) -> Iterator[slice]:
+    for at in range(start, stop, width):
+        yield slice(at, min(at + width, stop))
+
+
+def _inverses(upper: Tensor, width: int) -> Tensor:
+    """[n, width, width] of the squares on the diagonal, with ones on their own."""
+    squares = upper.unflatten(0, (-1, width)).unflatten(2, (-1, width)).diagonal(dim1=0, dim2=2)
+    eye = torch.eye(width, dtype=upper.dtype, device=upper.device)
+    squares = squares.movedim(-1, 0)
+    return torch.linalg.solve_triangular(squares, eye, upper=True, unitriangular=True)
+
+
+def _settle(new: Tensor, lost: Tensor, keep: Tensor, upper: Tensor) -> None:
     """Settle some columns [columns, out] one by one; they know what went before them."""
-    before = lost.T
-    for column, share, kept, gone in zip(new, shares, keep, lost, strict=True):
+    before, shares = lost.T, upper.T.contiguous()  # zero from a column itself on
+    each = zip(new.unbind(), lost.unbind(), keep.unbind(), shares.unbind(), strict=True)
+    for column, gone, kept, share in each:
         column.addmv_(before, share)
         gone.addcmul_(kept, column, value=-1)

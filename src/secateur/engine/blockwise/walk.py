@@ -15,6 +15,7 @@ from ...core.errors import NumberError, PlanError
 from ...core.finite import finite
 from ...core.recipe import Recipe
 from ...core.types import Target, Update, element_masks
+from ...core.zeroing import zero
 from ..collect.observing import OBSERVED, observing, valid_of
 from ..collect.statistics import WATCHED, Values, parse
 from ..step import score_all, step
@@ -339,11 +340,11 @@ def apply(model: nn.Module, targets: tuple[Target, ...], masks: Mapping[str, Ten
     params = {m.param: model.get_parameter(m.param) for t in targets for m in t.members}
     shapes = {name: p.shape for name, p in params.items()}
     for name, mask in element_masks(targets, masks, shapes).items():
-        params[name].masked_fill_(~mask.to(params[name].device), 0)
+        zero(params[name].detach(), mask)
 
 
 def _row(block: Block, target: Target, mask: Tensor) -> dict[str, Any]:
-    kept = int(mask.sum())
+    kept = int(mask.count_nonzero())
     return {"block": block.name, "target": target.name, "units": target.units, "kept": kept}
 
 
