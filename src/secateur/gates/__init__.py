@@ -3,7 +3,8 @@
 from .edge_popup import EdgePopup
 from .hard_concrete import HardConcrete
 from .movement import Movement
+from .scaling import Scaling
 from .soft_movement import SoftMovement
 from .sr_ste import SrSte
 
-__all__ = ["EdgePopup", "HardConcrete", "Movement", "SoftMovement", "SrSte"]
+__all__ = ["EdgePopup", "HardConcrete", "Movement", "Scaling", "SoftMovement", "SrSte"]

@@ -305,6 +305,31 @@ def test_the_multipliers_climb_as_in_cofi_by_autograd():
     assert torch.equal(run.masks[TARGET].double(), top(log_alpha.detach(), 4))
 
 
+def test_scaling_factors_are_the_papers_proximal_steps():
+    """Its equations (10) to (12), with the gradient of the factors by autograd."""
+    run = made(sc.recipe("sss", strength=0.42, momentum=0.5, lr=0.2))
+    model, a = fresh(), torch.ones(8, dtype=torch.double, requires_grad=True)
+    v = torch.zeros(8)
+
+    def after(step):
+        lr = 0.2 * cosine(step)
+        old = a.detach().clone()
+        x = old - lr * a.grad
+        z = torch.tensor([math.copysign(max(0.0, abs(i) - lr * 0.42), i) for i in x.tolist()])
+        v.copy_(z - old + 0.5 * v)
+        a.data = torch.clamp(z + 0.5 * v, min=0).double()
+        a.grad = None
+
+    columns = lambda own, step: {"4.weight": own["4.weight"] * a}  # noqa: E731
+    loop(model, {}, [sgd(model.parameters())], columns, after=after)
+    assert torch.allclose(run.trainer.gated.learned[f"value/{TARGET}"], a.detach(), atol=1e-5)
+    assert 0 < int((a > 0).sum()) < 8, "some factors are zero, some are not"
+    prune(run, run.ops[-2])
+    assert torch.equal(run.masks[TARGET], a.detach() > 0)
+    columns = (model.get_parameter("4.weight") * a).detach()
+    assert torch.allclose(run.model.get_parameter("4.weight"), columns, atol=1e-4)
+
+
 class Killed(Exception):
     """Stands for a process that is gone."""
 

@@ -1,13 +1,14 @@
-"""Structures behind gates that learn to close."""
+"""Structures behind gates or scaling factors that learn to close."""
 
 from __future__ import annotations
 
 from ..allocation import AboveZero, ModelWide
 from ..core.axes import Allocator, Schedule
 from ..core.cards import method
+from ..core.gate import Gate
 from ..core.recipe import Recipe
 from ..criteria import Learned
-from ..gates import HardConcrete
+from ..gates import HardConcrete, Scaling
 from ..schedule import OneShot, Repeat
 from ..scope import Tensorwise
 from ..structure import Coupled
@@ -15,10 +16,10 @@ from .basic import fine_tuning
 
 
 def _gated(
-    gate: HardConcrete, allocator: Allocator, schedule: Schedule, kinds: tuple[str, ...],
+    gate: Gate, allocator: Allocator, schedule: Schedule, kinds: tuple[str, ...],
     fine_tune: str | None, lr_scale: float,
 ) -> Recipe:  # fmt: skip
-    """Coupled structures behind hard concrete gates; one unit of each stays."""
+    """Coupled structures behind gates; one unit of each stays."""
     return Recipe(
         structure=Coupled(kinds=kinds),
         criterion=Learned(),
@@ -88,3 +89,32 @@ def l0_target(
     gate = HardConcrete(density=density, lr=lr, warmup=warmup, open=open)
     schedule = OneShot(density=density)
     return _gated(gate, ModelWide(floor=1), schedule, kinds, fine_tune, lr_scale)
+
+
+@method(
+    "sss",
+    family="structured",
+    paper="Data-Driven Sparse Structure Selection for Deep Neural Networks",
+    authors="Huang & Wang",
+    year=2018,
+    arxiv="1707.01213",
+)
+def sss(
+    strength: float = 0.01,
+    momentum: float = 0.9,
+    lr: float | None = None,
+    kinds: tuple[str, ...] = ("channels", "neurons"),
+    fine_tune: str | None = None,
+    lr_scale: float = 0.1,
+) -> Recipe:
+    """Train a scaling factor with every structure and take out those that a proximal step has set to zero.
+
+    loss + strength · Σ a with one factor a ≥ 0, at first 1, on what later layers read of each channel or
+    neuron; the smooth part moves by Nesterov's step, the penalty by soft thresholding: z = S(a − η ∂L/∂a,
+    η · strength), v ← z − a + μ v, a ← z + μ v. At the end a = 0 goes (one unit of each structure stays)
+    and other factors are multiplied into the weights. How much stays is found; `strength` is the paper's
+    γ, 0.01 in its official code. The paper also puts factors on residual blocks and on groups of
+    ResNeXt, which are not here, and finds no need to fine-tune.
+    """
+    gate = Scaling(strength=strength, momentum=momentum, lr=lr)
+    return _gated(gate, AboveZero(floor=1), Repeat(), kinds, fine_tune, lr_scale)
