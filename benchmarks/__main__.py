@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("selection", "masks", "tracing", "structured_latency", "blockwise")
+NAMES = ("selection", "masks", "tracing", "structured_latency", "blockwise", "proxies")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@
 0.75
 """
 
-from .api import Result, methods, plan, prune, recipe, score
+from .api import Result, methods, plan, proxies, prune, recipe, score
 from .core.errors import SecateurError
 from .core.recipe import Recipe
 from .core.time import Time
@@ -35,6 +35,7 @@ __all__ = [
     "plan",
     "plan_folder",
     "preset",
+    "proxies",
     "prune",
     "prune_folder",
     "recipe",

@@ -22,6 +22,7 @@ from .core.recipe import Recipe
 from .core.result import Result
 from .engine.execute import execute
 from .engine.plan import Plan, make_plan
+from .engine.proxies import proxies as _proxies
 from .engine.run import Loss, Progress, Run, Setting
 from .engine.scoring import score_model
 from .engine.store import FolderStore, Store
@@ -190,3 +191,25 @@ def score(
     batches = as_batches(data, 128, seed, "scoring", shuffle=False)
     seen = example if example is not None else _first_input(data)
     return score_model(model, criterion, options, batches, loss, seen, seed)
+
+
+def proxies(
+    model: nn.Module, batch: Any, *, loss: Loss = cross_entropy, seed: int = 0
+) -> dict[str, float]:
+    """Zero-cost proxies of an untrained network: how well it may train, from one batch.
+
+    `grad_norm`, `snip`, `grasp`, `synflow`, `fisher` and `jacob_cov` by name; `engine.proxies` has the
+    formulas. They rank networks against each other and mean nothing alone: compare them on the same
+    batch. The model is exactly as before afterwards.
+
+    Args:
+        model: the network.
+        batch: a pair (x, y).
+        loss: (model, batch) -> mean loss.
+        seed: of random layers.
+
+    Paper: Abdelfattah, Mehrotra, Dudziak, Lane 2021, arXiv 2101.08134. Its code takes `fisher` of the
+    mean loss, n² times less, and leaves batch norms out of `synflow`; here they scale, as in method
+    `synflow`.
+    """
+    return _proxies(model, batch, loss, seed)
