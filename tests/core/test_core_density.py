@@ -34,6 +34,12 @@ def test_senseless_densities(density: float) -> None:
         as_density(density=density)
 
 
+@pytest.mark.parametrize("word", ["density", "sparsity"])
+def test_words_are_no_densities(word: str) -> None:
+    with pytest.raises(PlanError, match=f"{word} is a number such as 0.5, not 'half'"):
+        as_density(**{word: "half"})
+
+
 def test_both_words_are_printed() -> None:
     assert describe(0.1) == "density 10 % (sparsity 90 %)"
 

@@ -37,6 +37,7 @@ def state(model: nn.Module) -> dict[str, Tensor]:
         ({"y": X}, r"does not run on the example \(y 2 x 3 float32\)"),
         ("images", r"holds no tensor \(str\)"),
         ((), r"holds no tensor \(it is empty\)"),
+        (X[:0], r"the example is empty \(0 x 3 float32\)"),
         (X.to("meta"), "example lies on meta, the model on cpu. Remedy: move the example"),
         (None, "needs an input; pass example="),
     ],

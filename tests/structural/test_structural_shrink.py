@@ -269,3 +269,23 @@ def test_the_trained_resnet_is_as_right_small_as_masked() -> None:
     assert 0.1 * len(images) < masked < 932
     before, after = shrunk.record["parameters"]
     assert after < 0.75 * before
+
+
+class Reads(nn.Module):
+    """A recurrent layer over tokens that attend."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.read, self.out = nn.LSTM(8, 6, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.read(self.attend(x, x, x)[0])[0].sum(1))
+
+
+def test_nothing_of_torch_about_itself_is_printed(recwarn: pytest.WarningsRecorder) -> None:
+    model, x = Reads(), torch.randn(2, 5, 8)
+    small = sc.shrink(sc.prune(model, "group-norm", density=0.5, example=x), x)
+    assert small.record["replaced"] == ["attend"]
+    about = ("_flat_weights", "get_attr Node", "LeafSpec")
+    assert not [w for w in recwarn if any(words in str(w.message) for words in about)]

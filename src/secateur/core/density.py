@@ -23,6 +23,9 @@ def as_density(density: float | None = None, sparsity: float | None = None) -> f
         raise PlanError(
             f"give exactly one of density and sparsity; got density={density}, sparsity={sparsity}"
         )
+    name, given = ("density", density) if sparsity is None else ("sparsity", sparsity)
+    if not isinstance(given, int | float):
+        raise PlanError(f"{name} is a number such as 0.5, not {given!r}")
     if sparsity is not None:
         if not 0 <= sparsity < 1:
             raise PlanError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -64,13 +65,19 @@ class Tally:
 def tally(model: nn.Module, call: Call) -> tuple[Tally, bool]:
     """What one forward pass did, and whether it was simulated on tensors without data.
 
-    A model that looks at values cannot be simulated and is run for real instead.
+    A model that looks at values cannot be simulated and is run for real instead; torch's own lines
+    about it would read like a failure.
     """
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
     try:
         return _simulate(model, call), True
     except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError):
         weights = dict(model.named_parameters())
         return _watch(model, weights, lambda: model(*call.args, **call.kwargs)), False
+    finally:
+        log.setLevel(before)
 
 
 @contextmanager

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from secateur.measure.macs import count_macs
 from secateur.structure.graph import Trace, TraceError, rule, trace
+from secateur.structure.graph.axes import macs_of
 from secateur.structure.graph.op import RULES, Op
 from secateur.structure.graph.proof import compare
 from secateur.structure.graph.solver import Limits
@@ -88,6 +90,13 @@ def test_convolutions_by_hand() -> None:
     assert why["3.weight", 0] == "user output"
     assert why["0.weight", 1] == "user input"
     assert "convolution window" in why["0.weight", 2]
+
+
+@pytest.mark.parametrize("name", ["recurrent", "vgg"])
+def test_macs_are_those_that_torch_counts(name: str) -> None:
+    """At every step and sample, of all layers and directions."""
+    model, (args, _) = make(name)
+    assert macs_of(of(name).inference.costs) == count_macs(model, args).total
 
 
 def test_softmax_axes_are_off_by_default() -> None:

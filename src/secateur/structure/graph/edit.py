@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from secateur.structure.graph.export import quiet
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.op import Patch
 from secateur.structure.graph.positions import Kept, kept_positions, kept_size
@@ -79,7 +80,8 @@ def _copy_graph(source: fx.Graph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
     result = graph.graph_copy(source, nodes, return_output_node=True)
     assert isinstance(result, tuple)
     graph.output(result[0])
-    graph._codegen = copy.deepcopy(source._codegen)
+    with quiet():
+        graph._codegen = copy.deepcopy(source._codegen)
     return graph, nodes
 
 

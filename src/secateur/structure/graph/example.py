@@ -24,6 +24,10 @@ def check(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
             f"the example holds no tensor ({given or 'it is empty'}). Remedy: give a tensor, a "
             "tuple of arguments or a dict of keywords, as the model is called"
         )
+    if not inputs[0].numel():
+        raise TraceError(
+            f"the example is empty ({described(args, kwargs)}). Remedy: give it two samples"
+        )
     _check_devices(model, inputs)
 
 

@@ -9,6 +9,7 @@ import linecache
 import logging
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
@@ -17,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.fx.experimental.symbolic_shapes import free_symbols
 from torch.utils import _pytree as pytree
 
 EXPORT_FAILURES = (
@@ -34,19 +34,30 @@ def export(
     signatures: tuple[str, ...] = (),
 ) -> tuple[ExportedProgram, bool]:
     """The exported program, and whether its batch size is free; `signatures` name modules kept apart."""
-    with _quiet():
+    with quiet():
         return _export(model, args, kwargs, dynamic, signatures)
 
 
+ABOUT_ITSELF = (
+    (UserWarning, "The tensor attributes? .*_flat_weights"),  # a list that recurrent layers keep
+    (UserWarning, "Attempted to insert a get_attr Node"),
+    (FutureWarning, ".*treespec, LeafSpec"),
+)
+"""What torch warns of where it calls itself."""
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the graphs torch prints where control flow depends on values: the error says it."""
+def quiet() -> Iterator[None]:
+    """Without what torch says of itself, and the graphs it prints where control flow depends on
+    values: the error says that."""
     log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     before = log.level
     log.setLevel(logging.CRITICAL)
     printed = io.StringIO()
     try:
-        with redirect_stderr(printed):
+        with redirect_stderr(printed), warnings.catch_warnings():
+            for category, text in ABOUT_ITSELF:
+                warnings.filterwarnings("ignore", text, category)
             yield
         sys.stderr.write(printed.getvalue())
     finally:
@@ -73,6 +84,9 @@ def _export(
 
 def _is_free(program: ExportedProgram) -> bool:
     """Whether a batch size stayed free: torch quietly fixes one that the code takes for a number."""
+    # loads sympy: half a second that a start of `secateur` without a trace does not need
+    from torch.fx.experimental.symbolic_shapes import free_symbols
+
     inputs = set(program.graph_signature.user_inputs)
     seen = [node.meta.get("val") for node in program.graph.nodes if node.name in inputs]
     return any(

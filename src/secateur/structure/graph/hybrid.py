@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from torch.export.unflatten import InterpreterModule
 
 from secateur.structure.graph.edit import apply_patch, cut_tensor, times
-from secateur.structure.graph.export import export
+from secateur.structure.graph.export import export, quiet
 from secateur.structure.graph.graphnet import switch_training
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.inline import normalise
@@ -70,7 +70,7 @@ def graph_modules(
     for name in owners:
         _measure_inside(program, name)
     _cut(program, found, kept)
-    with redirect_stdout(io.StringIO()):  # torch prints the operators it looks at
+    with quiet(), redirect_stdout(io.StringIO()):  # torch prints the operators it looks at
         whole = torch.export.unflatten(program)
     return {name: _trainable(whole.get_submodule(name)) for name in owners}
 

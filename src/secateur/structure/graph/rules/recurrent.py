@@ -21,7 +21,7 @@ def recurrent(op: Op) -> Value:
     for layer in range(op.integer("num_layers", 1)):
         for d in range(directions):
             at = (layer * directions + d) * per_cell
-            _cell(op, params[at : at + per_cell], below, hidden, GATES[op.name])
+            _cell(op, params[at : at + per_cell], (*x[:-1], below), hidden, GATES[op.name])
         below = concat([hidden] * directions) if directions > 1 else hidden
     return _outputs(op, x, states, below, hidden)
 
@@ -40,11 +40,12 @@ def _plain(op: Op, params: list[Dims], width: int) -> bool:
     )
 
 
-def _cell(op: Op, cell: list[Dims], below: Term, hidden: Term, gates: int) -> None:
-    op.unify(cell[0][1], below)
+def _cell(op: Op, cell: list[Dims], x: Dims, hidden: Term, gates: int) -> None:
+    """One layer and direction: x [..., below], at every step and sample of which both products run."""
+    op.unify(cell[0][1], x[-1])
     op.unify(cell[1][1], hidden)
     for weight in cell[:2]:
-        op.cost(weight[:1], weight[1:], (), op.weight())
+        op.cost(weight[:1], weight[1:], x[:-1], op.weight())
     for tensor in cell:
         op.unify(tensor[0], fix(gates, "gates") + hidden)
 
@@ -71,7 +72,7 @@ def cell(op: Op) -> Value:
     biases = [b for b in (op.get("b_ih"), op.get("b_hh")) if b]
     hidden = states[0][-1]
     gates = GATES[op.name.removesuffix("_cell")]
-    _cell(op, [*weights, *biases], op["input"][-1], hidden, gates)
+    _cell(op, [*weights, *biases], op["input"], hidden, gates)
     for state in states[1:]:
         op.unify(state[-1], hidden)
     return [states[0]] * 2 if op.name == "lstm_cell" else states[0]
