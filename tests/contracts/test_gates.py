@@ -11,9 +11,8 @@ from engine.train.train_fakes import Points, net, same, training
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from secateur.core.axes import Pressure
-from secateur.core.gate import Gate, Initial
 from secateur.core.layout import along, whole
+from secateur.core.training import Gate, Initial, Pressure
 from secateur.core.types import Masks, Member, Target
 from secateur.engine.train import Trainer
 from secateur.engine.train.gated import Gated

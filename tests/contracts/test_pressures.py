@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
-from secateur.core.axes import Pressure
 from secateur.core.layout import along
+from secateur.core.random import generator
+from secateur.core.training import Pressure
 from secateur.core.types import Member, Target
 from tests.contracts.samples import cases
 
@@ -37,6 +40,11 @@ def weights() -> dict[str, Tensor]:
     return made
 
 
+def begun(pressure: Pressure, own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What it decides, always the same."""
+    return pressure.start(own, (HIDDEN,), {HIDDEN.name: 3}, partial(generator, 0))
+
+
 def pushed(pressure: Pressure, progress: float = 1.0) -> dict[str, Tensor]:
     """Its gradient from the start at some progress."""
     return gradient_at(pressure, weights(), progress)
@@ -46,7 +54,7 @@ def gradient_at(
     pressure: Pressure, own: dict[str, Tensor], progress: float = 1.0
 ) -> dict[str, Tensor]:
     """Its gradient at these weights."""
-    decided = pressure.start(own, (HIDDEN,), {HIDDEN.name: 3})
+    decided = begun(pressure, own)
     return pressure.gradient(own, (HIDDEN,), progress, decided)
 
 
@@ -68,7 +76,7 @@ def test_it_pushes_towards_zero_and_never_what_is_zero(pressure: Pressure) -> No
 def test_it_leaves_other_parameters_and_its_inputs_alone(pressure: Pressure) -> None:
     own = weights()
     before = {name: value.clone() for name, value in own.items()}
-    found = pressure.gradient(own, (HIDDEN,), 0.5, pressure.start(own, (HIDDEN,), {HIDDEN.name: 3}))
+    found = pressure.gradient(own, (HIDDEN,), 0.5, begun(pressure, own))
     assert found.keys() <= {m.param for m in HIDDEN.members}
     assert all(torch.equal(before[name], own[name]) for name in own)
 
@@ -83,7 +91,7 @@ def test_it_is_the_same_every_time_and_never_weaker_later(pressure: Pressure) ->
 
 @pytest.mark.parametrize("pressure", ALL)
 def test_what_it_decides_can_be_checkpointed(pressure: Pressure) -> None:
-    decided = pressure.start(weights(), (HIDDEN,), {HIDDEN.name: 3})
+    decided = begun(pressure, weights())
     assert all(isinstance(value, Tensor) for value in decided.values())
     pressure.check((HIDDEN,))
 

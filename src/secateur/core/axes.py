@@ -11,16 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from .component import Component, Registry
-from .cost import Costs, Counts
-from .gate import Gate, Initial
+from .cost import Costs
+from .training import Gate, Initial, Pressure
 from .types import Groups, Masks, RecoveryPlan, Scores, Target, Update
-
-Weights = Mapping[str, Tensor]
-"""Parameter name -> value."""
 
 Pool = Literal["sum", "mean", "norm", "max"]
 Speaks = Literal["any", "coupled", "layers", "experts"]
@@ -123,7 +119,7 @@ class Criterion(Component, ABC):
     registry: ClassVar[Registry] = Registry("criterion")
     needs: ClassVar[frozenset[str]] = frozenset()
     speaks: ClassVar[Speaks] = "any"
-    of_gate: ClassVar[bool] = False  # scores what a gate has learned, and nothing else
+    of_training: ClassVar[bool] = False  # scores what a gate or pressure knows of the units
 
     def required(self) -> frozenset[str]:
         """The statistics this criterion needs; wrappers add those of what they wrap."""
@@ -319,57 +315,6 @@ class Chooser(Solver):
         """{target: mask} of all targets; new values of kept weights are written into the view.
 
         `keep[target]`: int64 [groups of the target], how many of its units each keeps.
-        """
-
-
-class Pressure(Component, ABC):
-    """What PUSHES towards sparsity while training: a gradient beside that of the loss.
-
-    It is added once per optimiser step, when the gradients of all parts and processes are summed
-    and unscaled, and before they are clipped; what masks prune is not pushed.
-
-    Attributes:
-        during: the main `training`, the training of every `recovery`, or `both`.
-        begin: share of that training that passes before the push begins.
-    """
-
-    registry: ClassVar[Registry] = Registry("pressure")
-
-    during: Literal["training", "recovery", "both"] = "training"
-    begin: float = Field(default=0.0, ge=0, lt=1)
-
-    def check(self, targets: tuple[Target, ...]) -> None:
-        """Refuse targets of which nothing would be pushed."""
-
-    @property
-    def foresees(self) -> bool:
-        """Whether it has to know how many units of each target will stay."""
-        return False
-
-    def start(
-        self, weights: Weights, targets: tuple[Target, ...], counts: Counts | None = None
-    ) -> dict[str, Tensor]:
-        """What is decided once, when the push begins; checkpoints keep it. Empty: nothing is.
-
-        `counts`: how many units of each target will stay, where the pressure `foresees` it.
-        """
-        return {}
-
-    @abstractmethod
-    def gradient(
-        self,
-        weights: Weights,
-        targets: tuple[Target, ...],
-        progress: float,
-        decided: Mapping[str, Tensor],
-    ) -> dict[str, Tensor]:
-        """Parameter -> what is added to its gradient, in float32 or wider; zero where the weight is.
-
-        Args:
-            weights: parameter -> current value, detached.
-            targets: what is to be pruned.
-            progress: from 0 at `begin` to 1 at the last step.
-            decided: what `start` gave.
         """
 
 

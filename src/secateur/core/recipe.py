@@ -14,7 +14,6 @@ from .axes import (
     Basis,
     Criterion,
     Materialiser,
-    Pressure,
     Recovery,
     Schedule,
     Scope,
@@ -23,7 +22,7 @@ from .axes import (
 )
 from .component import Component, Registry, words
 from .errors import PlanError
-from .gate import Gate, Initial
+from .training import Gate, Initial, Pressure
 
 SCHEMA = 1
 """Version of the recipe's plain-data form; raised when a field changes its meaning."""
@@ -172,11 +171,12 @@ class Recipe(Component):
 
     def _check_gate(self) -> None:
         """Learned scores need a gate that learns them, and a gate the freedom to choose anew."""
-        gate, learned = self.gate, self.criterion.of_gate
+        gate, learned = self.gate, self.criterion.of_training
         if gate is None:
-            if learned:
+            if learned and not (self.pressure is not None and self.pressure.marks):
                 raise PlanError(
-                    f"criterion '{self.criterion.name}' scores by what a gate has learned; name a `gate`"
+                    f"criterion '{self.criterion.name}' scores by what a gate has learned; name a `gate`, "
+                    "or a pressure that marks what is to go"
                 )
             return
         if gate.learns != learned:

@@ -16,6 +16,8 @@ from ..core.types import Target
 class Learned(Criterion):
     """s_u = what the recipe's gate has learned of unit u; the gate's own card has the equation.
 
+    Without a gate it is 1 where the recipe's pressure has spared unit u, and 0 where it has marked it to go.
+
     Shapes: [target.shape].
 
     Paper: those of the gates `edge-popup` (Ramanujan et al. 2020, arXiv 1911.13299), `movement`,
@@ -23,7 +25,7 @@ class Learned(Criterion):
     1712.01312).
     """
 
-    of_gate: ClassVar[bool] = True
+    of_training: ClassVar[bool] = True
 
     def score(self, view: View, target: Target) -> Tensor:
         """[target.shape] as learned."""

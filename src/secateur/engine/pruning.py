@@ -62,11 +62,12 @@ def _at_once(run: Run, op: Prune) -> dict[str, Tensor]:
 
 
 def _learned(run: Run) -> Mapping[str, Tensor]:
-    """What the gate has learned of each target's units in the training that is over."""
-    gated = run.trainer.gated if run.trainer is not None else None
-    if gated is None or not gated.gate.learns:
+    """What the gate has learned of each target's units, or the pressure has spared, in the training."""
+    if run.trainer is None or not run.recipe.criterion.of_training:
         return {}
-    return gated.scores(run.setting.lengths()[1])
+    if run.trainer.gated is not None:
+        return run.trainer.gated.scores(run.setting.lengths()[1])
+    return {name: (~gone).float() for name, gone in run.trainer.decided.items()}
 
 
 def _settle(run: Run) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import nn
 
 from ..core.errors import PlanError
+from ..core.recipe import Recipe
 from ..core.time import Time
 from ..materialise import HardMasks
 from .adapters import attach, merge
@@ -18,7 +19,7 @@ from .gating import gated
 from .program import Prune, Train
 from .run import Run
 from .store import Saved
-from .train import Trainer
+from .train import Trainer, Training
 
 
 def train(run: Run, op: Train, save: Callable[[Run], None]) -> None:
@@ -67,6 +68,7 @@ def new_trainer(run: Run, op: Train) -> Trainer:
     if setting.training is None or setting.train is None:
         raise PlanError(f"stage '{op.stage}' trains, but no training was given")
     training = setting.training
+    _check_average(run.recipe, training)
     if op.constant:
         training = training.constant(Time(op.stop, "it"), op.lr_scale)
     teacher = _teacher(run) if training.distil and op.stage != "dense" else None
@@ -89,6 +91,15 @@ def new_trainer(run: Run, op: Train) -> Trainer:
         counts=counts_ahead(run),
         gated=gated(run, op),
     )
+
+
+def _check_average(recipe: Recipe, training: Training) -> None:
+    """A training that ends with an average of its weights forgets what its pressure has marked."""
+    if recipe.gate is None and recipe.criterion.of_training and training.ema is not None:
+        raise PlanError(
+            f"criterion '{recipe.criterion.name}' goes by what pressure '{recipe.pressure}' marks, which "
+            "a training that ends with an average of the weights does not keep; drop ema"
+        )
 
 
 def _kind(op: Train) -> Literal["training", "recovery"]:

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.component import register
-from ..core.gate import Draw, Gate, Learned, Moment
+from ..core.training import Draw, Gate, Learned, Moment
 from ..core.types import Target
 from .rules import sgd, value
 

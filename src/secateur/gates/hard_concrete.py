@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core.component import register
 from ..core.errors import PlanError
-from ..core.gate import Draw, Gate, Learned, Moment
+from ..core.training import Draw, Gate, Learned, Moment
 from ..core.types import Target
 from .rules import State, adam, logit, value
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.component import register
-from ..core.gate import Draw, Gate, Learned, Moment
+from ..core.training import Draw, Gate, Learned, Moment
 from ..core.types import Target
 from .rules import value
 

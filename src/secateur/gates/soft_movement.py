@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..core.component import register
 from ..core.errors import PlanError
-from ..core.gate import Learned
+from ..core.training import Learned
 from ..core.types import Target
 from .movement import Movement
 from .rules import value

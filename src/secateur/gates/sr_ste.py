@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.component import register
-from ..core.gate import Gate
+from ..core.training import Gate
 
 
 @register("sr-ste")

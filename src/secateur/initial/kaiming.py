@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.component import register
-from ..core.gate import Initial
+from ..core.training import Initial
 
 
 @register("kaiming")

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.component import register
-from ..core.gate import Initial
+from ..core.training import Initial
 
 
 @register("orthogonal")

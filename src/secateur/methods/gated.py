@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..allocation import AboveZero, ModelWide
 from ..core.axes import Allocator, Schedule
 from ..core.cards import method
-from ..core.gate import Gate
 from ..core.recipe import Recipe
+from ..core.training import Gate
 from ..criteria import Learned
 from ..gates import HardConcrete, Scaling
 from ..schedule import OneShot, Repeat

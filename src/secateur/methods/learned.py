@@ -11,6 +11,8 @@ from ..core.recipe import Recipe
 from ..criteria import Learned, Magnitude
 from ..gates import EdgePopup, Movement, SoftMovement, SrSte
 from ..initial import Kaiming
+from ..pressure import Growing
+from ..recover import RewindLR
 from ..schedule import Cubic, OneShot, Repeat
 from ..scope import NM, Model, Tensorwise
 from ..structure import Blocks, Weights
@@ -188,4 +190,39 @@ def sr_ste(n: int = 2, m: int = 4, strength: float = 2e-4, classifier: bool = Fa
         allocator=Uniform(),
         schedule=OneShot(density=n / m, at="0it"),
         gate=SrSte(strength=strength),
+    )
+
+
+@method(
+    "dual-lottery",
+    family="at initialisation",
+    paper="Dual Lottery Ticket Hypothesis",
+    authors="Bai et al.",
+    year=2022,
+    arxiv="2203.04248",
+)
+def dual_lottery(
+    density: float = 0.3,
+    strength: float = 1.0,
+    rise: float = 0.7,
+    classifier: bool = False,
+) -> Recipe:
+    """Pick a random sparse network, push all other weights to zero while they train, then train it.
+
+    A random `density` of the weights of each layer is spared before training. All weights train on loss +
+    ½ λ Σ w² over the rest, with λ growing linearly to `strength` over the share `rise` of the training, so
+    that what they know goes over to the spared ones; then the rest goes, and what is left trains once
+    more, from the start of the learning-rate schedule (random sparse network transformation, RST). The
+    official code lets λ grow by small steps to a limit at a learning rate of its own and leaves the first
+    and the last layer whole; here the push uses the training's schedule, and the first layer is pruned as
+    the others.
+    """
+    return Recipe(
+        structure=Weights(classifier=classifier),
+        criterion=Learned(),
+        scope=Tensorwise(),
+        allocator=Uniform(),
+        schedule=OneShot(density=density),
+        pressure=Growing(strength=strength, rise=rise, by="chance"),
+        recovery=RewindLR(),
     )

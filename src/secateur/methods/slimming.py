@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..core.axes import Pressure
 from ..core.cards import method
 from ..core.recipe import Recipe
+from ..core.training import Pressure
 from ..criteria import BnScale, FirstMember, Magnitude
 from ..pressure import GroupLasso, GroupShrinkage, Growing, L1Bn
 from .structured import coupled

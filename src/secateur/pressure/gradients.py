@@ -9,7 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..core.axes import Weights, wide
+from ..core.axes import wide
+from ..core.training import Weights
 from ..core.types import Member, Target
 
 Strength = Annotated[float, Field(gt=0, allow_inf_nan=False)]

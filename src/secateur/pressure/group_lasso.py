@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..core.axes import Pressure, Weights
 from ..core.component import register
+from ..core.training import Pressure, Weights
 from ..core.types import Target
 from .gradients import Gradients, Strength, squares, tensors_of
 

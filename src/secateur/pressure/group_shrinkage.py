@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..core.axes import Pressure, Weights
 from ..core.component import register
+from ..core.training import Pressure, Weights
 from ..core.types import Target
 from .gradients import Gradients, Strength, squares
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..core.axes import Pressure, Weights, wide
+from ..core.axes import wide
 from ..core.component import register
 from ..core.errors import PlanError
+from ..core.training import Pressure, Weights
 from ..core.types import Target
 from .gradients import Strength
 

@@ -9,6 +9,7 @@ from train_fakes import Points, hidden, keep, net, same, training
 
 import secateur as sc
 from secateur.core.errors import PlanError
+from secateur.core.random import generator
 from secateur.core.types import Target
 from secateur.engine.program import Train, build
 from secateur.engine.train import Trainer
@@ -19,7 +20,7 @@ from secateur.pressure import GroupLasso, GroupShrinkage, Growing, L1Bn
 HIDDEN = hidden()
 PRESSURES = [
     L1Bn(strength=0.02), GroupLasso(strength=0.02), GroupShrinkage(strength=0.01),
-    Growing(density=0.5, begin=0.4),
+    Growing(density=0.5, begin=0.4), Growing(density=0.5, by="chance"),
 ]  # fmt: skip
 HOW = {
     "plain": {},
@@ -139,6 +140,32 @@ def test_growing_waits_for_its_beginning():
     assert same(pushed.state()[0], free.state()[0])
     pushed.run(5, 8)
     assert any(name.startswith("pressure.") for name in pushed.state()[0])
+
+
+def test_what_chance_marks_is_what_goes_and_follows_the_seed():
+    """Dual lottery: exactly the marked weights are out, whatever their size has become."""
+    torch.manual_seed(0)
+    x, y = torch.randn(32, 4), torch.randint(3, (32,))
+    plan = training(length="3ep", batch_size=8)
+    found = []
+    for seed in (0, 0, 1):
+        seen = []
+        result = sc.prune(net(), "dual-lottery", density=0.5, strength=0.01, data=(x, y), training=plan,
+                          seed=seed, progress=lambda e, seen=seen: seen.append(e["kind"]))  # fmt: skip
+        draw = torch.rand(
+            (8, 4), generator=generator(seed, "pressure", "dense", "mark", "0.weight")
+        )
+        assert torch.equal(result.masks["0.weight"], draw >= draw.flatten().sort().values[16])
+        assert seen.count("pruned") == 1
+        found.append(result.model.state_dict())
+    assert same(found[0], found[1])
+    assert not same(found[0], found[2])
+
+
+def test_marks_and_an_average_of_weights_do_not_go_together():
+    x, y = torch.randn(32, 4), torch.randint(3, (32,))
+    with pytest.raises(PlanError, match="drop ema"):
+        sc.prune(net(), "dual-lottery", data=(x, y), training=training(ema=0.9))
 
 
 def test_a_trained_network_is_trained_again_for_the_pressure():

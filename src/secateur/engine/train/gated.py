@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...core.axes import wide
-from ...core.gate import Gate, Moment
 from ...core.random import generator
+from ...core.training import Gate, Moment
 from ...core.types import Masks, Member, Target
 
 Choose = Callable[[Mapping[str, Tensor], int], Masks]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ...core.axes import Pressure
 from ...core.cost import Counts
+from ...core.random import generator
+from ...core.training import Pressure
 from ...core.types import Target
 from ...materialise.hard_masks import HardMasks
 
@@ -22,6 +24,7 @@ class Push:
         steps: of the whole training, which progress is counted by.
         masks: what they prune is not pushed.
         counts: target -> units that will stay, for a pressure that foresees it.
+        words: seed and stage, what a pressure that draws draws from.
     """
 
     def __init__(
@@ -32,9 +35,10 @@ class Push:
         steps: int,
         masks: HardMasks | None,
         counts: Counts | None = None,
+        words: tuple[int, str] = (0, "train"),
     ) -> None:
         self.pressure, self.targets, self.masks = pressure, targets, masks
-        self.counts = counts
+        self.counts, self._words = counts, words
         self.decided: dict[str, Tensor] = {}
         self._params = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._every = dict(model.named_parameters())
@@ -49,7 +53,9 @@ class Push:
             return
         weights = {name: p.detach() for name, p in self._every.items()}
         if not self.decided:
-            self.decided = self.pressure.start(weights, self.targets, self.counts)
+            seed, stage = self._words
+            draw = partial(generator, seed, "pressure", stage)
+            self.decided = self.pressure.start(weights, self.targets, self.counts, draw)
         added = self.pressure.gradient(weights, self.targets, min(progress, 1.0), self.decided)
         keep = self.masks.masks if self.masks is not None else {}
         for name in added.keys() & self._params.keys():

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ...core.axes import Pressure
 from ...core.cost import Counts
 from ...core.errors import DataError, PlanError
 from ...core.labelled import Inputs, split
 from ...core.random import derive
+from ...core.training import Pressure
 from ...core.types import Target
 from ...materialise.hard_masks import HardMasks
 from .checkpoint import check_same, load_optimizer, optimizer_tensors, prefixed, under
@@ -95,7 +95,7 @@ class Trainer:
         self._push = None
         if pressure is not None:
             steps = training.total(batches.steps_per_epoch)
-            self._push = Push(model, pressure, targets, steps, masks, counts)
+            self._push = Push(model, pressure, targets, steps, masks, counts, (seed, stage))
         self._meter = Meter(self.hardware, stage)
 
     def run(
@@ -128,6 +128,11 @@ class Trainer:
         self._meter.look()
         self.optimizer.zero_grad(set_to_none=True)
 
+    @property
+    def decided(self) -> Mapping[str, Tensor]:
+        """What the pressure decided when it began."""
+        return self._push.decided if self._push is not None else {}
+
     def averaged(self) -> AbstractContextManager[None]:
         """Inside, the model carries the weight average (`ema`); without one it stays as it is."""
         self._mask_average()
@@ -145,7 +150,7 @@ class Trainer:
         tensors = prefixed("model", self.model.state_dict())
         tensors |= prefixed("optimiser", optimizer_tensors(self.optimizer, self.model))
         tensors |= prefixed("average", self.average.tensors if self.average else {})
-        tensors |= prefixed("pressure", self._push.decided if self._push else {})
+        tensors |= prefixed("pressure", self.decided)
         tensors |= prefixed("gate", self.gated.learned if self.gated else {})
         tensors["meter"] = self._meter.sums.clone()
         scaler = self.hardware.scaler

@@ -1,21 +1,26 @@
-"""What stands in the weights' place while the network trains, and what is learned from it."""
+"""The protocols of what acts while a network trains: a push, a stand-in for weights, first weights."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from .component import Component, Registry
+from .cost import Counts
 from .errors import PlanError
 from .types import Target
 
+Weights = Mapping[str, Tensor]
+"""Parameter name -> value."""
+
 Draw = Callable[..., torch.Generator]
-"""A CPU generator for some words, the same whenever the same optimiser step asks."""
+"""A CPU generator for some words, the same whenever the same step of the same run asks."""
 
 Learned = Mapping[str, Tensor]
 """What a gate has learned so far, by names of its own; all that a checkpoint has to keep of it."""
@@ -34,6 +39,65 @@ class Moment:
     lr: float
     progress: float
     draw: Draw
+
+
+class Pressure(Component, ABC):
+    """What PUSHES towards sparsity while training: a gradient beside that of the loss.
+
+    It is added once per optimiser step, when the gradients of all parts and processes are summed
+    and unscaled, and before they are clipped; what masks prune is not pushed.
+
+    Attributes:
+        during: the main `training`, the training of every `recovery`, or `both`.
+        begin: share of that training that passes before the push begins.
+    """
+
+    registry: ClassVar[Registry] = Registry("pressure")
+
+    during: Literal["training", "recovery", "both"] = "training"
+    begin: float = Field(default=0.0, ge=0, lt=1)
+
+    def check(self, targets: tuple[Target, ...]) -> None:
+        """Refuse targets of which nothing would be pushed."""
+
+    @property
+    def foresees(self) -> bool:
+        """Whether it has to know how many units of each target will stay."""
+        return False
+
+    marks: ClassVar[bool] = (
+        False  # `start` says which units are to go, which criterion `learned` reads
+    )
+
+    def start(
+        self,
+        weights: Weights,
+        targets: tuple[Target, ...],
+        counts: Counts | None = None,
+        draw: Draw | None = None,
+    ) -> dict[str, Tensor]:
+        """What is decided once, when the push begins; checkpoints keep it. Empty: nothing is.
+
+        `counts`: units of each target that will stay, where it `foresees`; `draw`: generators by words.
+        """
+        return {}
+
+    @abstractmethod
+    def gradient(
+        self,
+        weights: Weights,
+        targets: tuple[Target, ...],
+        progress: float,
+        decided: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Parameter -> what is added to its gradient, in float32 or wider; zero where the weight is.
+
+        Args:
+            weights: parameter -> current value, detached.
+            targets: what is to be pruned.
+            progress: from 0 at `begin` to 1 at the last step.
+            decided: what `start` gave.
+        """
 
 
 class Gate(Component, ABC):
