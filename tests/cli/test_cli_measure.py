@@ -116,7 +116,7 @@ def test_another_runtime(capsys: pytest.CaptureFixture[str]) -> None:
         (["resnet8", "resnet8", "--processor-time"], "give --threads 1 with them"),
         (["EMPTY"], "holds neither pruning.json (secateur) nor config.json (transformers)"),
         (["resnet9"], "resnet8"),
-        (["resnet8", "resnet8", "--input", "2x3x8x8", *FEW], "does not run on the example"),
+        (["resnet8", "resnet8", "--input", "2x8x8", *FEW], "does not run on the example"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -127,3 +127,25 @@ def test_a_mistake_is_one_line(
     assert said.startswith("secateur: ")
     assert len(said.splitlines()) == 1
     assert says in said
+
+
+def test_an_artifact_knows_its_input(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = printed([str(artifact), "--batch", "3"], capsys)["counts"]
+    given = printed([str(artifact), "--input", "3x1x8x8"], capsys)["counts"]
+    assert counts == given
+
+
+def test_the_input_says_what_images_a_network_is_built_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counts = printed(["resnet8", "--input", "2x5x12x12"], capsys)["counts"]
+    wanted = build_seeded("resnet8", 0, num_classes=10, in_channels=5, image_size=12)
+    assert counts["parameters"] == sum(p.numel() for p in wanted.parameters())
+
+
+def test_an_artifact_is_traced_as_it_is_now(
+    artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(["trace", str(artifact)]) == 0
+    narrow = sc.trace(sc.load(artifact), torch.zeros(2, 1, 8, 8))
+    assert capsys.readouterr().out.splitlines() == list(narrow.lines(False))

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.modules import module as registration
 
 from ..core.errors import PlanError, StorageError, nearest
+from ..core.extras import need
 from ..core.importing import current_folder
 from ..core.origin import Architecture, Origin, origin_of
 
@@ -133,12 +134,7 @@ def _found(package: str, name: str) -> Any:
 
 
 def _transformers(name: str, config: Mapping[str, Any] | None) -> nn.Module:
-    try:
-        from transformers.initialization import no_init_weights
-    except ImportError as error:
-        raise StorageError(
-            "this network is built by transformers; pip install 'secateur[llm]'"
-        ) from error
+    no_init_weights = need("transformers.initialization", "this network").no_init_weights
     kind = model_class(name)
     if config is None or kind.config_class is None:
         raise StorageError(f"the artifact has no configuration for '{name}'")
@@ -148,8 +144,7 @@ def _transformers(name: str, config: Mapping[str, Any] | None) -> nn.Module:
 
 def model_class(name: str) -> Any:
     """A model class that transformers itself defines."""
-    import transformers
-
+    transformers = need("transformers", f"'{name}'")
     kind = getattr(transformers, name, None)
     if not inspect.isclass(kind) or not issubclass(kind, transformers.PreTrainedModel):
         raise StorageError(f"the installed transformers has no model class '{name}'; update it")

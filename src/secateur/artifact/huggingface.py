@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import SafetensorError
 from torch import nn
 
 from ..core.errors import PlanError, StorageError
+from ..core.extras import need
 from .manifest import NAME as MANIFEST
 
 TOKENIZER_FILES = (
@@ -23,6 +25,7 @@ TOKENIZER_FILES = (
     "preprocessor_config.json", "processor_config.json", "image_processor_config.json",
 )  # fmt: skip
 """What tokenizers and processors are stored as; nothing else of a model's folder is copied."""
+_LOCAL = {"local_files_only": True, "use_safetensors": True}
 
 
 def add_configuration(model: Any, folder: Path) -> None:
@@ -76,25 +79,25 @@ def is_stock_folder(folder: Path) -> bool:
 
 def stock_config(folder: Path) -> Any:
     """The configuration in a folder of transformers; code that it names is not run."""
-    from transformers import AutoConfig
-
+    transformers = need("transformers", f"the network in '{folder}'")
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError) as error:
         raise StorageError(f"the configuration in '{folder}' cannot be read: {error}") from error
 
 
 def stock_model(folder: Path) -> nn.Module:
     """The model in a folder of transformers, of the class that its configuration names."""
-    import transformers
-
+    transformers = need("transformers", f"the network in '{folder}'")
     named = getattr(stock_config(folder), "architectures", None) or ["nothing"]
-    kind = getattr(transformers, named[0], None)
-    if not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedModel):
+    kind: Any = getattr(transformers, named[0], None)
+    if not (inspect.isclass(kind) and issubclass(kind, transformers.PreTrainedModel)):
         raise StorageError(f"'{folder}' is of '{named[0]}', which transformers does not define")
     try:
         with quiet():
-            return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+            return cast(nn.Module, kind.from_pretrained(folder, **_LOCAL))
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first = next(iter(str(error).splitlines()), "")
         raise StorageError(f"the model in '{folder}' cannot be read: {first}") from error

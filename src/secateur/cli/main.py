@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from ..core.errors import SecateurError
+from ..core.extras import EXTRA, missing
 from . import catalogue, export, measure, prune, results, run, trace
 
 app = typer.Typer(
@@ -42,6 +43,10 @@ def call(words: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except typer.exceptions.TyperException as error:
         return _fail(error.format_message() if hasattr(error, "format_message") else str(error))
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in EXTRA:
+            raise
+        return _fail(str(missing(error, "this command")))
     except (KeyboardInterrupt, typer.Abort):
         print("secateur: stopped; the same command goes on from here", file=sys.stderr)
         return 130

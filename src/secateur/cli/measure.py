@@ -14,7 +14,7 @@ from ..measure.latency import processor_clock
 from ..measure.report import Comparison, Measured
 from ..measure.runtimes import RUNTIMES
 from ..structural import measure as find
-from .networks import Inputs, network_at
+from .networks import IMAGES_OF, SHAPES, Inputs, network_at
 
 FEWEST_PAIRS = 5
 
@@ -31,11 +31,8 @@ def measure(
     against: Annotated[
         str | None, typer.Argument(help="the reference network, to be compared with")
     ] = None,
-    data: Annotated[str, typer.Option(help="the data set whose image shape they take")] = "digits",
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", help="an input's shape instead: 2x3x32x32, input_ids=2x16:int64"),
-    ] = None,
+    data: Annotated[str | None, typer.Option(help=IMAGES_OF)] = None,
+    inputs: Annotated[list[str] | None, typer.Option("--input", help=SHAPES)] = None,
     batch: Annotated[str, typer.Option(help="inputs at a time; several are timed: 1,16")] = "16",
     threads: Annotated[
         str | None, typer.Option(help="of the CPU in a comparison, e.g. 1,2; else as torch has it")

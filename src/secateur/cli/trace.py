@@ -9,14 +9,16 @@ import torch
 import typer
 from torch import nn
 
+from ..artifact.manifest import NAME, read_manifest
 from ..core.errors import PlanError
-from ..data import load
+from ..core.extras import need
 from ..engine.blockwise.skeleton import read_config
-from ..models import build_seeded
 from ..structural import trace as find
 from ..structure.graph.capture import SECONDS
 from .inputs import example_of, usual
-from .words import settings
+from .networks import IMAGES_OF, SHAPES, Inputs, network_at
+
+BATCH = 2
 
 
 def add(app: typer.Typer) -> None:
@@ -28,11 +30,8 @@ def trace(
     network: Annotated[
         str, typer.Argument(help="built-in name, package.module:function, or a model's folder")
     ],
-    data: Annotated[str, typer.Option(help="the data set whose image shape it takes")] = "digits",
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", help="an input's shape instead: 2x3x32x32, input_ids=2x16:int64"),
-    ] = None,
+    data: Annotated[str | None, typer.Option(help=IMAGES_OF)] = None,
+    inputs: Annotated[list[str] | None, typer.Option("--input", help=SHAPES)] = None,
     output: Annotated[
         list[str] | None, typer.Option(help="an output that keeps its size (default: all results)")
     ] = None,
@@ -40,40 +39,39 @@ def trace(
     network_option: Annotated[
         list[str] | None, typer.Option(help="argument of the network's constructor, name=value")
     ] = None,
+    trust: Annotated[
+        list[str] | None, typer.Option(help="package whose code may build an artifact's network")
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="every tensor of each structure, every frozen dimension")
     ] = False,
 ) -> None:
     """List the coupled structures of a network: name, kind, units, cost of a unit, what is frozen.
 
-    Of a folder with a config.json only the configuration is read: no weights are loaded.
+    Of a folder of transformers only the configuration is read: no weights are loaded.
     """
+    taken = Inputs(data, inputs or [], BATCH)
+    model: nn.Module
     example: Any
-    if Path(network).is_dir():
+    if is_described(Path(network)):
         model, example = described(Path(network), inputs or [])
     else:
-        model, example = network_of(network, data, network_option or [])
-        example = example_of(inputs) if inputs else example
+        model = network_at(network, taken, network_option or [], trust or [])
+        example = taken.of(model)
     for line in find(model, example, outputs=output, seconds=seconds).lines(everything):
         print(line)
 
 
-def network_of(
-    network: str, data: str, options: list[str], batch: int = 2
-) -> tuple[nn.Module, torch.Tensor]:
-    """An untrained network for a data set, and zeros of the shape of its images."""
-    found = load(data)
-    model = build_seeded(
-        network, 0, num_classes=found.num_classes, in_channels=found.in_channels,
-        image_size=found.image_size, **settings(options),
-    )  # fmt: skip
-    return model.eval(), torch.zeros(batch, *found.train.shape)
+def is_described(folder: Path) -> bool:
+    """Whether a folder's config.json tells all sizes of its network."""
+    if (folder / NAME).exists():
+        return (folder / "config.json").exists() and read_manifest(folder).stock
+    return folder.is_dir()
 
 
 def described(folder: Path, inputs: list[str]) -> tuple[nn.Module, Any]:
     """The network of a folder's config.json without weights, and an input for it."""
-    import transformers
-
+    transformers = need("transformers", f"the network in '{folder}'")
     config = read_config(folder)
     name = (config.architectures or ["AutoModelForCausalLM"])[0]
     made = getattr(transformers, name, None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import DataError, unknown
-from .extras import need
+from ..core.extras import need
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import DataError
-from .extras import need
+from ..core.extras import need
 
 _GREY = {"1", "L", "LA"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .extras import need
+from ..core.extras import need
 from .images import DataSet, ImageData, channel_statistics
 from .split import stratified
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from ..core.errors import DataError
+from ..core.extras import need
 from . import cache
 from .cache import Decoded
 from .columns import Columns, find_columns
 from .decode import decode
-from .extras import need
 from .images import DataSet, ImageData, channel_statistics
 from .split import split
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import PlanError
+from ..core.extras import need
 from ..core.names import pick
 from ..core.random import derive
 from ..core.types import Adapter
@@ -58,11 +59,7 @@ def merge(model: nn.Module, trained: Iterable[str]) -> None:
 
 
 def _peft() -> Any:
-    try:
-        import peft
-    except ImportError:
-        raise PlanError("recovery 'lora' needs peft; install secateur[llm]") from None
-    return peft
+    return need("peft", "recovery 'lora'")
 
 
 def _layers(model: nn.Module, selectors: tuple[str, ...]) -> list[str]:

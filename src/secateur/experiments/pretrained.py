@@ -12,6 +12,7 @@ from torch import nn
 from ..artifact.huggingface import stock_config
 from ..artifact.manifest import NAME
 from ..core.errors import DataError, PlanError, StorageError
+from ..core.extras import need
 from ..data import DataSet
 from ..exporting import network_in
 
@@ -26,13 +27,11 @@ def takes_images(folder: Path) -> bool:
     """
     if not (folder / "config.json").is_file():
         return (folder / NAME).is_file()
-    from transformers.models.auto import modeling_auto as auto
-
+    transformers = need("transformers", f"the network in '{folder}'")
+    auto = transformers.models.auto.modeling_auto
     named = (getattr(stock_config(folder), "architectures", None) or [""])[0]
     if named in auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES.values():
         return True
-    import transformers
-
     kind = getattr(transformers, named, None)
     if kind is None or kind.main_input_name == "input_ids":
         return False

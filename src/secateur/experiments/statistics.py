@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
-from ..core.errors import DataError, NumberError, PlanError
+from ..core.errors import DataError, NumberError
+from ..core.extras import need
 from .results import Point, RunResult
 
 Metric = Literal["test", "val"]
@@ -82,12 +83,7 @@ def student_t(quantile: float, freedom: int) -> float:
     >>> round(student_t(0.975, 2), 3)
     4.303
     """
-    try:
-        from scipy import stats
-    except ImportError:
-        raise PlanError(
-            "intervals need scipy; install it with: pip install 'secateur[report]'"
-        ) from None
+    stats = need("scipy.stats", "an interval")
     return float(stats.t.ppf(quantile, freedom))
 
 
@@ -278,8 +274,7 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     >>> spearman([1, 2, 3], [10, 30, 20])
     0.5
     """
-    from scipy import stats
-
+    stats = need("scipy.stats", "a test")
     if len(first) != len(second) or len(first) < 2:
         raise DataError(f"ranks of {len(first)} and {len(second)} values cannot be correlated")
     if len(set(first)) == 1 or len(set(second)) == 1:

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from ..core.errors import PlanError, StorageError
+from ..core.errors import StorageError
+from ..core.extras import need
 from .files import Exported, tried_out, written_bytes
 
 TOLERANCE = 1e-3
@@ -53,7 +54,8 @@ def save_onnx(
     *, free_batch: bool, overwrite: bool = False,
 ) -> Exported:  # fmt: skip
     """Write a captured program as ONNX; onnxruntime runs it on every one of `checks`."""
-    _need("onnxscript", "onnxruntime")
+    for library in ("onnxscript", "onnxruntime"):
+        need(library, "ONNX")
     size = sum(t.numel() * t.element_size() for t in program.state_dict.values())
 
     def make(file: Path) -> float:
@@ -114,14 +116,6 @@ def _difference(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
             gap = (a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1e-6)
             worst = max(worst, float(gap)) if gap == gap else float("inf")
     return worst
-
-
-def _need(*packages: str) -> None:
-    import importlib.util
-
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise PlanError(f"ONNX needs {package}; pip install 'secateur[export]'")
 
 
 @contextmanager

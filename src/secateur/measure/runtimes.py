@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..core.errors import PlanError, unknown
+from ..core.extras import need
 from .forward import Call
 
 Runner = Callable[[], object]
@@ -63,13 +64,8 @@ def compiled(
 
 def onnxruntime(model: nn.Module, call: Call, threads: int | None = None) -> Runner:
     """Exported to ONNX for exactly these shapes and run by onnxruntime on the CPU."""
-    try:
-        import onnxruntime as ort
-        import onnxscript  # noqa: F401  (the exporter needs it)
-    except ImportError as error:
-        raise PlanError(
-            f"runtime 'onnxruntime' needs {error.name}; pip install 'secateur[export]'"
-        ) from error
+    ort = need("onnxruntime", "runtime 'onnxruntime'")
+    need("onnxscript", "runtime 'onnxruntime'")  # by the exporter
     tensors = call.tensors()
     if any(tensor.device.type != "cpu" for tensor in tensors):
         raise PlanError("runtime 'onnxruntime' is measured on the CPU; move the model there")

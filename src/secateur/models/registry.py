@@ -41,7 +41,7 @@ def names() -> list[str]:
 def build(
     name: str,
     *,
-    num_classes: int,
+    num_classes: int | None,
     in_channels: int,
     image_size: ImageSize,
     **options: Any,
@@ -52,7 +52,7 @@ def build(
 
     Args:
         name: one of `names()`.
-        num_classes, in_channels, image_size: of the data.
+        num_classes, in_channels, image_size: of the data; None: the network's own default.
         options: what else the network can be told, e.g. `width=8`.
 
     >>> net = build("resnet8", num_classes=10, in_channels=1, image_size=8, width=8)
@@ -77,7 +77,7 @@ def call(name: str, builder: Builder, data: dict[str, Any], options: dict[str, A
     for option in options:
         if option not in named and not takes_any:
             raise unknown(f"option of model '{name}'", option, named)
-    given = {k: v for k, v in data.items() if k in named} | options
+    given = {k: v for k, v in data.items() if k in named and v is not None} | options
     for p in parameters.values():
         if p.name in named and p.default is p.empty and p.name not in given:
             raise PlanError(f"model '{name}' needs '{p.name}'; give it as an option")

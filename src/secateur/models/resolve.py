@@ -20,7 +20,7 @@ from .size import ImageSize
 def resolve(
     spec: str,
     *,
-    num_classes: int,
+    num_classes: int | None,
     in_channels: int,
     image_size: ImageSize,
     **options: Any,
@@ -33,7 +33,7 @@ def resolve(
 
     Args:
         spec: e.g. `resnet20`, or `mynets.small:Net`.
-        num_classes, in_channels, image_size: of the data.
+        num_classes, in_channels, image_size: of the data; None: the network's own default.
         options: further arguments of the network.
     """
     data: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
@@ -52,7 +52,7 @@ def build_seeded(
     spec: str,
     seed: int,
     *,
-    num_classes: int,
+    num_classes: int | None,
     in_channels: int,
     image_size: ImageSize,
     **options: Any,

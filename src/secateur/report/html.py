@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import PlanError
+from ..core.extras import need
 from . import fonts, style
 from .blocks import Document, Facts, Figure, Table
 from .svg.canvas import Canvas
@@ -41,12 +41,7 @@ def web(document: Document) -> str:
 
 @cache
 def _environment() -> Environment:
-    try:
-        import jinja2
-    except ImportError:
-        raise PlanError(
-            "reports need jinja2; install it with: pip install 'secateur[report]'"
-        ) from None
+    jinja2 = need("jinja2", "a report")
     folder = Path(__file__).parent / "templates"
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..core.errors import PlanError
+from ..core.extras import need
 from . import fonts
 from .blocks import Document
 from .html import MARK, page
@@ -16,16 +19,11 @@ def pdf(document: Document) -> bytes:
     return written.rstrip() + f"\n%{MARK}\n".encode()
 
 
-def _weasyprint():  # type: ignore[no-untyped-def]
+def _weasyprint() -> Any:
     try:
-        import weasyprint
-    except ImportError:
-        raise PlanError(
-            "a PDF needs weasyprint; install it with: pip install 'secateur[report]'"
-        ) from None
+        return need("weasyprint", "a PDF")
     except OSError as error:  # its libraries (Pango) are not part of the Python package
         raise PlanError(
             f"a PDF needs the system library Pango ({error}); install it, e.g. "
             "apt-get install libpango-1.0-0 libpangoft2-1.0-0, or ask for html and md only"
         ) from None
-    return weasyprint

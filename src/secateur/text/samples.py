@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import DataError, PlanError
+from ..core.errors import DataError
+from ..core.extras import need
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -114,10 +115,7 @@ def _chat(turns: list[Any], where: str, tokenizer: PreTrainedTokenizerBase | Non
 
 
 def _hub(name: str, tokenizer: PreTrainedTokenizerBase | None) -> Iterator[str]:
-    try:
-        import datasets
-    except ModuleNotFoundError:
-        raise PlanError("hub data sets need 'datasets'; pip install 'secateur[llm]'") from None
+    datasets = need("datasets", "a data set of a hub")
     path, _, rest = name.partition(":")
     config, _, split = rest.partition(":")
     try:

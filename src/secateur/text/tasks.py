@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..core.errors import DataError, PlanError, unknown
+from ..core.errors import DataError, unknown
+from ..core.extras import need
 from .state import evaluating
 
 if TYPE_CHECKING:
@@ -65,10 +66,7 @@ def check_tasks(tasks: Sequence[str], folder: str | Path | None = None) -> Any:
     """What finds the tasks; an error where lm-eval, one of them or the folder is not to be had."""
     if isinstance(tasks, str) or not tasks:
         raise DataError("tasks are a list with at least one name, e.g. ['arc_easy']")
-    try:
-        import lm_eval.models.huggingface  # noqa: F401
-    except ImportError as error:
-        raise PlanError(f"tasks need '{error.name}'; pip install 'secateur[eval]'") from None
+    need("lm_eval.models.huggingface", "a task")
     return _manager(tasks, folder)
 
 

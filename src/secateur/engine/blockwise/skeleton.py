@@ -15,6 +15,7 @@ from ...artifact.architecture import hugging_face, without_code
 from ...artifact.huggingface import quiet
 from ...artifact.source import digest_of_parts, tensor_digest
 from ...core.errors import PlanError, StorageError
+from ...core.extras import need
 from ...core.origin import Architecture
 from .shards import Shards
 
@@ -215,13 +216,12 @@ class Skeleton:
 
 def build(shards: Shards) -> Any:
     """The model of a folder's config.json with every parameter on the meta device."""
-    import transformers
-    from accelerate import init_empty_weights
-
+    transformers = need("transformers", f"the network in '{shards.folder}'")
+    accelerate = need("accelerate", f"the network in '{shards.folder}'")
     config = read_config(shards.folder)
     make = _constructor(transformers, config, shards.folder)
     _settle(config)
-    with init_empty_weights(include_buffers=False):
+    with accelerate.init_empty_weights(include_buffers=False):
         model = make(config, dtype=_dtype(shards), experts_implementation="eager")
     model.tie_weights()
     return model
@@ -249,12 +249,11 @@ def _settle(config: Any) -> None:
 
 def read_config(folder: Path) -> Any:
     """The folder's configuration; without a sound config.json an error."""
-    from transformers import AutoConfig
-
+    transformers = need("transformers", f"the network in '{folder}'")
     path = folder / "config.json"
     try:
         json.loads(path.read_text(encoding="utf-8"))
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except OSError:
         raise StorageError(f"'{folder}' holds no config.json; name a model's folder") from None
     except (ValueError, KeyError) as error:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import PlanError
+from ...core.extras import need
 
 
 class Hardware(Protocol):
@@ -88,16 +89,9 @@ def open_accelerator(precision: str = "no", cpu: bool = False) -> Any:
         precision: `no`, `bf16` or `fp16` (which needs an accelerator device).
         cpu: stay on the CPU whatever else there is.
     """
-    try:
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-    except ImportError:
-        raise PlanError(
-            f"precision '{precision}' and several processes need accelerate; "
-            "install secateur[image], or train with precision 'no'"
-        ) from None
-    AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(mixed_precision=precision, cpu=cpu)
+    accelerate = need("accelerate", f"training with precision '{precision}' or several processes")
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = accelerate.Accelerator(mixed_precision=precision, cpu=cpu)
     _check(accelerator, precision)
     hardware: Hardware = accelerator
     return hardware

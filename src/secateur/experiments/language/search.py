@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import PlanError
+from ...core.extras import need
 from ...core.random import derive
 from ..locks import awaited, held
 from .config import Line, Phase, Search
@@ -43,12 +44,9 @@ def search(runner: LanguageRunner, phase: Phase, base: Mapping[str, Any]) -> Non
 
 def open_study(runner: LanguageRunner, phase: Phase) -> optuna.Study:
     """The phase's study in the folder's SQLite file."""
-    try:
-        import optuna
-    except ImportError:
-        raise PlanError(
-            "a search needs optuna; install it with: pip install 'secateur[search]'"
-        ) from None
+    need("optuna", "a search")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with awaited(runner.root / "trials"):
         return optuna.create_study(

@@ -28,6 +28,8 @@ from secateur.export.gguf.storage import (
 from secateur.export.gguf.vocabulary import add_vocabulary, vocabulary_of
 from secateur.export.gguf.weights import Source, Weights, weights_of
 
+from ...core.extras import need
+
 if TYPE_CHECKING:
     from gguf import GGUFWriter
     from transformers import PreTrainedTokenizerBase
@@ -138,8 +140,7 @@ def _check_place(path: Path, size: int, overwrite: bool) -> None:
 
 
 def _writer(path: Path, arch: str, kind: str, name: str) -> GGUFWriter:
-    import gguf
-
+    gguf = need("gguf", "a GGUF file")
     writer = gguf.GGUFWriter(_part(path), arch)
     writer.add_name(name)
     types = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0", "q4_0": "MOSTLY_Q4_0"}
