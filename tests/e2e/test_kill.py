@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,12 @@ def wait_for_work(process: subprocess.Popen[bytes], out: Path) -> bool:
 
 
 def newest(out: Path) -> float:
-    return max((p.stat().st_mtime for p in out.rglob("*.safetensors")), default=0.0)
+    """When the last weights were written; a run deletes the ones before while they are looked at."""
+    times = []
+    for path in out.rglob("*.safetensors"):
+        with suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime)
+    return max(times, default=0.0)
 
 
 def outcome(out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -70,7 +70,7 @@ def test_a_file_of_somebody_else_is_left_alone(tiny_root, tmp_path, name):
 
 def test_nothing_is_written_where_anything_fails(tiny_root, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "weasyprint", None)
-    with pytest.raises(PlanError, match=r"a PDF needs weasyprint.*secateur\[report\]"):
+    with pytest.raises(PlanError, match=r"a PDF needs 'weasyprint'.*secateur\[report\]"):
         report.write(tiny_root, tmp_path / "out", formats=("html", "pdf"))
     assert not (tmp_path / "out").exists()
 

@@ -1,8 +1,8 @@
 """lm-eval tasks: a task of one's own from local files, against log-likelihoods taken by hand."""
 
-import builtins
 import json
 import random
+import sys
 
 import pytest
 import torch
@@ -47,6 +47,12 @@ def folder(tmp_path_factory):
     }  # fmt: skip
     (path / "colours.yaml").write_text(json.dumps(task))
     return path
+
+
+def absent(monkeypatch):
+    """lm-eval is not to be found, nor what was imported of it before."""
+    for name in ["lm_eval", *(name for name in sys.modules if name.startswith("lm_eval."))]:
+        monkeypatch.setitem(sys.modules, name, None)
 
 
 def likeliest(model, tokenizer, row):
@@ -108,14 +114,7 @@ def test_runs_of_a_study_are_asked_them_too(folder, tmp_path, monkeypatch, capsy
 
 
 def test_without_lm_eval_the_extra_is_named(tiny, tokenizer, folder, monkeypatch):
-    real = builtins.__import__
-
-    def absent(name, *rest, **more):
-        if name.partition(".")[0] == "lm_eval":
-            raise ModuleNotFoundError("No module named 'lm_eval'", name="lm_eval")
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
+    absent(monkeypatch)
     with pytest.raises(PlanError, match=r"pip install 'secateur\[eval\]'"):
         evaluate_tasks(tiny, tokenizer, ["colours"], folder=folder)
 
@@ -154,17 +153,10 @@ def test_tasks_that_cannot_be_asked_are_refused_before_anything_is_read(
     tmp_path, capsys, monkeypatch
 ):
     words = ["prune", str(tmp_path), "--method", "wanda", "--out", str(tmp_path / "out")]
-    imported = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name.startswith("lm_eval"):
-            raise ImportError(name="lm_eval")
-        return imported(name, *args, **kwargs)
-
     tiny_folder(tmp_path / "model")
     words[1] = str(tmp_path / "model")
     assert call([*words, "--task-limit", "5"]) == 2
     assert "go with --tasks" in capsys.readouterr().err
-    monkeypatch.setattr(builtins, "__import__", without)
+    absent(monkeypatch)
     assert call([*words, "--tasks", "arc_easy"]) == 2
     assert "pip install 'secateur[eval]'" in capsys.readouterr().err
