@@ -93,7 +93,8 @@ def stock_model(folder: Path) -> nn.Module:
     transformers = need("transformers", f"the network in '{folder}'")
     named = getattr(stock_config(folder), "architectures", None) or ["nothing"]
     kind: Any = getattr(transformers, named[0], None)
-    if not (inspect.isclass(kind) and issubclass(kind, transformers.PreTrainedModel)):
+    known = inspect.isclass(kind) and issubclass(kind, transformers.PreTrainedModel)
+    if not known:
         raise StorageError(f"'{folder}' is of '{named[0]}', which transformers does not define")
     try:
         with quiet():
