@@ -51,6 +51,11 @@ def with_budget(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Recipe:
         )
     if "density" in own:
         raise PlanError("give a budget or a density (sparsity), not both: each says how much stays")
+    if recipe.gate is not None:
+        raise PlanError(
+            f"gate '{recipe.gate.name}' settles how much stays while the network trains, before any "
+            "budget could be looked at; give the method's own density or strength"
+        )
     if not recipe.structure.saves:
         raise PlanError(
             f"a budget counts what is saved, and units of structure '{recipe.structure}' save nothing "

@@ -400,6 +400,11 @@ class TestRefusals:
         with pytest.raises(PlanError, match="gate 'movement'"):
             sc.prune(net(), "movement", data=data, training=training(**changed))
 
+    def test_a_budget_that_the_gate_would_not_look_at(self):
+        for method in ("l0", "l0-target", "sss"):
+            with pytest.raises(PlanError, match="settles how much stays"):
+                sc.recipe(method, budget={"macs": "50%"})
+
     def test_units_that_nothing_reads(self):
         recipe = {**dict(sc.recipe("l0")), "structure": "rows"}
         with pytest.raises(PlanError, match="structure 'coupled'"):

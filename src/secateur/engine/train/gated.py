@@ -44,7 +44,6 @@ class Gated:
         self.gate, self.targets, self._choose = gate, targets, choose
         self._model, self._words = model, (seed, "gate", stage)
         self._params = dict(model.named_parameters())
-        self._device = next(model.parameters()).device
         self._last = max(steps - 1, 1)
         self._factors: dict[str, Tensor] = {}
         self.learned: dict[str, Tensor] = {}
@@ -53,6 +52,7 @@ class Gated:
     @contextmanager
     def standing_in(self, step: int) -> Iterator[None]:
         """Inside, the network has step `step`'s weights; afterwards its own, to the last bit."""
+        self.resume(self.learned)  # the network may have moved to another device
         self._factors = self.factors(step)
         full = self._products()
         own = {name: self._params[name].detach().clone() for name in full}
@@ -113,8 +113,12 @@ class Gated:
                 view.mul_(_spread(member, z, view).to(view.dtype))
 
     def resume(self, learned: Mapping[str, Tensor]) -> None:
-        """Take up what is known."""
+        """Take up what is known, on the network's device."""
         self.learned = {name: tensor.to(self._device) for name, tensor in learned.items()}
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self._params.values())).device
 
     def _draw(self, *words: object) -> Callable[..., torch.Generator]:
         return lambda *more: generator(*self._words, *words, *more)
