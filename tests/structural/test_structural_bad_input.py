@@ -116,7 +116,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("words", "says"),
         [
-            (["resnet8", "--input", "2x5x8x8"], r"does not run on the example \(2 x 5 x 8 x 8"),
+            (["resnet8", "--input", "2x5x8"], r"does not run on the example \(2 x 5 x 8"),
             (["resnet8", "--input", "2xa"], "'2xa' is no input; write sizes"),
             (["resnet8", "--input", "2x3:int9"], "unknown type of input 'int9'"),
             (["resnet8", "--input", "2x3", "--input", "x=2x3"], "either every --input has a name"),

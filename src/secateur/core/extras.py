@@ -9,7 +9,7 @@ from .errors import PlanError
 
 EXTRA = {
     "PIL": "image",
-    "accelerate": "llm",
+    "accelerate": "image",
     "datasets": "image",
     "fontTools": "report",
     "gguf": "export",

@@ -146,7 +146,7 @@ def test_fp16_on_a_cpu_is_refused():
 def test_without_accelerate_only_other_precisions_are_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     Trainer(net(), training(), Points()).run(0, 1)
-    with pytest.raises(PlanError, match=r"install secateur\[image\]"):
+    with pytest.raises(PlanError, match=r"pip install 'secateur\[image\]'"):
         Trainer(net(), training(precision="bf16"), Points())
 
 
