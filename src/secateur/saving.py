@@ -17,7 +17,7 @@ from .artifact.architecture import build, hugging_face, is_hugging_face, known_o
 from .artifact.card import card
 from .artifact.container import header_digest
 from .artifact.covered import digest_of, load_covered
-from .artifact.file import memory, read_sparse, save_sparse
+from .artifact.file import memory, save_sparse
 from .artifact.fit import add, added, misfit, put, retype, settle, unlike
 from .artifact.folder import atomic_folder
 from .artifact.manifest import (
@@ -33,6 +33,7 @@ from .artifact.manifest import (
 )
 from .artifact.masks import load_masks, save_masks
 from .artifact.plain import as_plain
+from .artifact.sharded import read_shards, shard_digests
 from .core.axes import Basis
 from .core.component import from_dict
 from .core.edits import Edits
@@ -137,7 +138,7 @@ def describe(model: nn.Module, folder: Path, record: Mapping[str, Any], *, stock
 
     Args:
         model: the network on the meta device, its history with it.
-        folder: holds `model.safetensors` as `save` writes it, and the configuration.
+        folder: holds the weights as `save` or `GradualShards` writes them, and the configuration.
         record: plain data.
         stock: whether the architecture alone builds it, which shapes cannot tell.
     """
@@ -218,18 +219,16 @@ def _write_weights(
 
 def _write_description(folder: Path, manifest: Manifest, base: str) -> None:
     """Card and manifest, with the digests of what lies in the folder."""
-    digests = {"weights": _digest(folder / WEIGHTS)}
+    shards = shard_digests(folder)
+    digests: dict[str, Any] = {"shards": shards}
+    digests["weights"] = digest_of(shards) if shards else header_digest(folder / WEIGHTS)
     if (folder / MASKS).exists():
-        digests["masks"] = _digest(folder / MASKS)
+        digests["masks"] = header_digest(folder / MASKS)
     files = sorted({p.name for p in folder.iterdir() if p.name[0] != "."} | {CARD, NAME})
     full = manifest.model_copy(update={**digests, "files": tuple(files)})
     name = full.made.partition(":")[2]
     (folder / CARD).write_text(card(full, f"{name}, pruned", base), encoding="utf-8")
     write_manifest(folder, full)
-
-
-def _digest(path: Path) -> str:
-    return header_digest(path)
 
 
 def _is_artifact(folder: Path) -> bool:
@@ -296,7 +295,7 @@ def _from_own(
     allowed: int,
 ) -> tuple[nn.Module, Mapping[str, Tensor]]:
     """Network and masks of files that `save` wrote."""
-    found = read_sparse(folder / WEIGHTS, limit=allowed, expected=manifest.weights)
+    found = read_shards(folder, manifest.shards, allowed, manifest.weights)
     masks: Mapping[str, Tensor] = found.masks
     if manifest.masks is not None:
         masks = load_masks(folder / MASKS, limit=allowed, expected=manifest.masks)

@@ -51,6 +51,11 @@ def digest_of(covered: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(sorted(covered.items()))).encode()).hexdigest()
 
 
+def is_name(name: str) -> bool:
+    """Whether it can be the name of a file in the folder itself."""
+    return _NAME.fullmatch(name) is not None
+
+
 def load_covered(
     folder: Path, covered: Mapping[str, str], architecture: Architecture | None, allowed: int
 ) -> nn.Module:
@@ -82,7 +87,7 @@ def _check(folder: Path, covered: Mapping[str, str], allowed: int) -> None:
     """Names that stay in the folder, sizes that are allowed, bytes that are the ones saved."""
     size = 0
     for name, wanted in covered.items():
-        if not _NAME.fullmatch(name) or name == "config.json":
+        if not is_name(name) or name == "config.json":
             raise StorageError(f"{name!r} is no name of a file of weights")
         path = folder / name
         size += path.stat().st_size if path.is_file() else 0

@@ -46,7 +46,8 @@ class Manifest(Plain):
         stock: the architecture alone builds the network; `edits` only tell what was done.
         edits: removals to carry out on the stock network, in order.
         added: parameters that the stock network has at None, and their shapes.
-        weights: digest of `model.safetensors`, which covers every byte of it; or of `covered`.
+        weights: digest of `model.safetensors`, which covers every byte of it; or of `shards`, `covered`.
+        shards: the files that take the place of `model.safetensors`, and the digest of each.
         covered: weight files that were not written by `save_sparse`, and the SHA-256 of each.
         zeros: parameters whose zeros are masks, where the weights are stored whole.
         masks: digest of `masks.safetensors`, where the weights are stored whole.
@@ -60,6 +61,7 @@ class Manifest(Plain):
     edits: tuple[Edits, ...] = ()
     added: Mapping[str, tuple[int, ...]] = {}
     weights: Digest = Field(pattern="^[0-9a-f]{64}$")
+    shards: Mapping[str, Digest] = {}
     covered: Mapping[str, Digest] = {}
     zeros: tuple[str, ...] = ()
     masks: Digest | None = Field(default=None, pattern="^[0-9a-f]{64}$")

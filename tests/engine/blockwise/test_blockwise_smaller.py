@@ -3,10 +3,14 @@
 import json
 import multiprocessing
 import random
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import secateur as sc
 from secateur.artifact.file import load_sparse
@@ -25,6 +29,7 @@ from tests.engine.blockwise import tiny
 from tests.engine.blockwise.test_blockwise_folder import digests
 from tests.language.conftest import HEADS, WORDS, add_tokenizer
 
+LOADER = Path(__file__).parents[2] / "saving" / "stock_loader.py"
 FORK = multiprocessing.get_context("fork")
 TWO = {"num_hidden_layers": 2, "vocab_size": 64, **HEADS}
 CASES = {
@@ -51,7 +56,7 @@ def texts():
 def test_the_files_are_those_of_a_run_in_memory(case, tmp_path):
     family, recipe, words = CASES[case][0], recipe_of(case), texts()
     layers = {"layer_types": ["sliding_attention", "full_attention"]} if "gemma" in family else {}
-    source = tiny.folder(tmp_path / "source", family, **TWO, **layers)
+    source = tiny.folder(tmp_path / "source", family, shard="1GB", **TWO, **layers)
     add_tokenizer(source)
     before, sampling = digests(source), Sampling(6, 16)
     done = sc.prune_folder(source, recipe, tmp_path / "a", data=words, sampling=sampling)
@@ -71,12 +76,56 @@ def test_the_files_are_those_of_a_run_in_memory(case, tmp_path):
     assert digests(source) == before
 
 
-def prune(source, out, where="memory", tell=None, method="reap"):
+def prune(source, out, where="memory", tell=None, method="reap", **options):
     return shrink_folder(
-        source, sc.recipe(method, density=0.5), out,
+        source, sc.recipe(method, **{"density": 0.5, **options}), out,
         lambda end: describe(end.model, end.folder, end.record, stock=not end.why),
         batches=tiny.batches(), activations=where, progress=tell,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "options"),
+    [
+        ("gemma3_text", "smart-farm", {"importance": "magnitude", "late": 2.0}),
+        ("mixtral", "shortgpt", {}),
+        ("phi3", "smart-farm", {"importance": "magnitude", "equal": True}),
+    ],
+)
+def test_shards_become_shards_that_hold_the_same(tmp_path, family, method, options):
+    """As the model in one file becomes one; what needs no Secateur is read without it."""
+    for name, shard in (("one", "1GB"), ("many", "9KB")):
+        source = tiny.folder(tmp_path / name, family, shard=shard)
+        prune(source, tmp_path / f"{name}-out", method=method, **options)
+    one, many = tmp_path / "one-out", tmp_path / "many-out"
+    assert [p.name for p in one.glob("*.safetensors*")] == ["model.safetensors"]
+    files = sorted(p.name for p in many.glob("*.safetensors"))
+    assert len(files) > 1
+    assert files == [
+        f"model-{i:05}-of-{len(files):05}.safetensors" for i in range(1, len(files) + 1)
+    ]
+    most = max(p.stat().st_size for p in (tmp_path / "many").glob("*.safetensors"))
+    index = json.loads((many / "model.safetensors.index.json").read_text())["weight_map"]
+    held = {file: load_file(many / file) for file in files}
+    for file, tensors in held.items():
+        assert {n for n, f in index.items() if f == file} == {*tensors}
+        assert len(tensors) == 1 or sum(t.nbytes for t in tensors.values()) <= most
+    whole = load_file(one / "model.safetensors")
+    assert {*index} == {*whole}
+    assert all(torch.equal(held[index[name]][name], whole[name]) for name in whole)
+    ids = torch.arange(4, 14).view(1, -1)
+    ours = sc.load(many)
+    assert torch.equal(ours(ids).logits, sc.load(one)(ids).logits)
+    manifest = read_manifest(many)
+    assert {*manifest.shards} == {*files}
+    assert manifest.stock == (method == "shortgpt" or "equal" in options)
+    if manifest.stock:
+        seen = {"inputs": {"input_ids": ids}, "output": ours(ids).logits.detach()}
+        torch.save(seen, many.with_suffix(".pt"))
+        said = subprocess.run(
+            [sys.executable, LOADER, many], capture_output=True, text=True, check=True
+        )
+        assert said.stdout.splitlines() == ["many-out True", "without secateur"]
 
 
 def killed(source, out, where, method, blocks, delay):
@@ -121,8 +170,8 @@ def test_narrow_weights_are_proved_in_float32_and_known_by_their_digest(tmp_path
     source = tiny.folder(tmp_path / "source", "mixtral", dtype=torch.bfloat16, **HEADS)
     done = prune(source, tmp_path / "out")
     assert 0 < done.record["proof"]["error"] < 1e-5
-    state = load_sparse(tmp_path / "out" / "model.safetensors")
-    assert {tensor.dtype for tensor in state.values()} == {torch.bfloat16}
+    files = (tmp_path / "out").glob("*.safetensors")
+    assert {t.dtype for file in files for t in load_sparse(file).values()} == {torch.bfloat16}
     found = read_manifest(tmp_path / "out").provenance.source
     assert found == state_digest(tiny.load(source).state_dict())
 

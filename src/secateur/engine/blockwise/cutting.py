@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as tree
 
 from ...artifact.container import Spec
-from ...artifact.gradual import GradualFile
+from ...artifact.sharded import GradualShards
 from ...core.types import Masks
 from ...shrinking.made import Made
 from ...structure.fewer_experts import passed_by
@@ -63,7 +63,7 @@ class Cutter:
     masks: Masks
     shelf: ScoreShelf
     made: Sequence[Made]
-    file: GradualFile
+    file: GradualShards
     example: dict[str, Tensor]
     small: list[nn.Module] = field(init=False)
     names: Mapping[str, str | None] = field(init=False)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ...artifact import storage_error
-from ...artifact.container import DTYPES, MAX_HEADER, raw
+from ...artifact.container import DTYPES, MAX_HEADER, Spec, raw
 from ...core.errors import StorageError
+from ...core.extras import need
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -51,6 +52,14 @@ class Shards:
     def bytes(self) -> int:
         """Size of all weight files together."""
         return sum((self.folder / file).stat().st_size for file in self.files)
+
+    @property
+    def largest(self) -> int | None:
+        """Bytes of the tensors in the largest of several files; None where there is one."""
+        sizes = dict.fromkeys(self.files, 0)
+        for entry in self.entries.values():
+            sizes[entry.file] += entry.stop - entry.start
+        return max(sizes.values()) if len(sizes) > 1 else None
 
     def read(self, name: str) -> Tensor:
         """One tensor, in memory of its own."""
@@ -95,6 +104,21 @@ class Shards:
         while len(data):
             done = os.pwrite(descriptor, data, at)
             data, at = data[done:], at + done
+
+
+def split(specs: Mapping[str, Spec], most: int | None) -> dict[str, list[str]]:
+    """File -> names of its tensors, in order, as transformers would divide and name them.
+
+    Args:
+        specs: name -> dtype and shape.
+        most: bytes that a file may hold, a single larger tensor aside; None: one file.
+    """
+    if most is None:
+        return {SINGLE: list(specs)}
+    hub = need("huggingface_hub", "weights in several files")
+    tensors = {name: torch.empty(s, dtype=d, device="meta") for name, (d, s) in specs.items()}
+    found = hub.split_torch_state_dict_into_shards(tensors, max_shard_size=most)
+    return dict(found.filename_to_tensors)
 
 
 def _fill(file: object, room: memoryview, path: Path, name: str) -> None:

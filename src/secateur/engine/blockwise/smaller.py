@@ -11,9 +11,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from ...artifact.architecture import hugging_face
-from ...artifact.gradual import GradualFile
 from ...artifact.huggingface import add_config
-from ...artifact.manifest import WEIGHTS
+from ...artifact.sharded import GradualShards
 from ...core.axes import Chooser
 from ...core.errors import DataError, PlanError
 from ...core.origin import Origin, set_origin
@@ -35,7 +34,7 @@ from .folder import Done, request_digest, room
 from .memory import return_freed_tensors, return_small_pieces
 from .output import Output
 from .scoring import ScoreShelf, chosen, score
-from .shards import Shards
+from .shards import Shards, split
 from .skeleton import Skeleton, build
 from .walk import Job, Progress, Timer, beyond_blocks, check
 from .weightless import example_for, find, on_meta
@@ -174,7 +173,7 @@ class _Work:
         made = foreseen(what, on_meta(example), self.each)
         return_small_pieces()
         small = replay(copy.deepcopy(self.stock), made[0].edits)
-        file = GradualFile(folder / WEIGHTS, *layout(small))
+        file = _files(folder, small, self.skeleton.shards)
         cutter = Cutter(self.stock, self.job, masks, shelf, made, file, example)
         last = cutter.cut(self.blocks, timer)
         way = made[cutter.way()]
@@ -210,6 +209,13 @@ class _Work:
         if absent := recipe.structure.absent(self.job.targets):
             run["absent"] = list(absent)
         return {"proof": worst, "difference": worst["error"], "pruning": run}
+
+
+def _files(folder: Path, small: nn.Module, source: Shards) -> GradualShards:
+    """The files of the smaller model: one, or shards no larger than the largest of the source."""
+    specs, same = layout(small)
+    stored = {name: spec for name, spec in specs.items() if name not in same}
+    return GradualShards(folder, split(stored, source.largest), specs, same)
 
 
 def _otherwise(folder: Path, example: Batch, wanted: list[Tensor]) -> str:
