@@ -242,7 +242,9 @@ def test_onnxruntime_gets_every_input_in_its_place(unused: bool) -> None:
 
 def test_onnxruntime_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(PlanError, match=r"needs 'onnxruntime', .*; pip install 'secateur\[export\]'"):
+    with pytest.raises(
+        PlanError, match=r"needs 'onnxruntime', .*; pip install 'secateur\[export\]'"
+    ):
         onnxruntime(nn.ReLU(), as_call(torch.ones(1)))
 
 
