@@ -246,15 +246,17 @@ def depth(folder: Path, hidden: int, intermediate: int, method: str) -> float:
     return peaks[1] / peaks[0]
 
 
-def beyond(folder: Path, layers: int, hidden: int, intermediate: int, spare: int) -> None:
+def beyond(
+    folder: Path, layers: int, hidden: int, intermediate: int, spare: int, method: str
+) -> None:
     """A model whose file is larger than the data a process may have is pruned to the end."""
     source = folder / "beyond"
-    size = generate(source, layers, hidden, intermediate)
-    found = run(source=str(source), out=str(folder / "beyond-out"), method="wanda", samples=8,
+    size = _size(source) or generate(source, layers, hidden, intermediate)
+    found = run(source=str(source), out=str(folder / f"beyond-{method}"), method=method, samples=8,
                 length=64, batch=4, spare=spare, activations="disk")  # fmt: skip
     assert found is not None
     print(
-        f"file {size / 1e6:.0f} MB, limit {found['limit'] / 1e6:.0f} MB: done block by block, "
+        f"{method}: file {size / 1e6:.0f} MB, limit {found['limit'] / 1e6:.0f} MB: done block by block, "
         f"{'loaded' if found['whole'] else 'refused'} at once",
         flush=True,
     )
@@ -266,7 +268,9 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--child")
     parser.add_argument("--hidden", type=int, nargs="*", default=[1024, 2048])
     parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS)
-    parser.add_argument("--methods", nargs="*", default=["wanda", "flap"], help="of the depth part")
+    parser.add_argument(
+        "--methods", nargs="*", default=["wanda", "flap"], help="of the parts depth and beyond"
+    )
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--length", type=int, default=512)
     asked = parser.parse_args(words)
@@ -279,7 +283,8 @@ def main(words: list[str] | None = None) -> None:
             for method in asked.methods:
                 depth(Path(folder), 512, 1376, method)
         if "beyond" in asked.parts:
-            beyond(Path(folder), 48, 512, 2048, 160_000_000)
+            for method in asked.methods:
+                beyond(Path(folder), 48, 512, 2048, 160_000_000, method)
         for hidden in asked.hidden if "speed" in asked.parts else ():
             speed(hidden, Path(folder), asked.samples, asked.length)
 
