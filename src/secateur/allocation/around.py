@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from torch import Tensor
+
 from ..core.axes import Allocator, View
-from ..core.types import Scores
+from ..core.types import Groups, Scores, Target
 
 
 class Around(Allocator):
@@ -40,6 +42,10 @@ class Around(Allocator):
     def survey(self, scores: Scores, view: View) -> dict[str, list[float]]:
         """What the inner one needs."""
         return self.inner.survey(scores, view)
+
+    def together(self, groups: Groups, every: tuple[Target, ...]) -> Tensor:
+        """[G] as what it wraps."""
+        return self.inner.together(groups, every)
 
     def required(self) -> frozenset[str]:
         """What the inner one needs."""

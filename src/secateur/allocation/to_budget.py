@@ -121,6 +121,10 @@ class ToBudget(Allocator):
         """[G] as the inner one."""
         return self.inner.held(groups, left, every)
 
+    def together(self, groups: Groups, every: tuple[Target, ...]) -> Tensor:
+        """[G] as the inner one."""
+        return self.inner.together(groups, every)
+
     def check(
         self, groups: Groups, density: float | None, targets: tuple[Target, ...], costs: Costs
     ) -> None:
@@ -183,14 +187,14 @@ class ToBudget(Allocator):
             return left
         if bill(best) >= aim:
             return best
-        low, most = int(best.sum()), left
+        low, most, one = int(best.sum()), left, self.inner.together(groups, view.every)
         for _ in range(STEPS):
             trial = partial(self._trial, scores, groups, view, n, most)
             low, best, more = _largest(low, best, trial, int(left.sum()), bill, aim)
             full = aim - bill(best) <= NEAR * bill.cost.whole
             if more is None or full or int(groups.size.max()) == 1:
                 break
-            most = torch.where(_too_dear(best, more, bill, aim), best, most)
+            most = torch.where(_too_dear(best, more, one, bill, aim), best, most)
         return best
 
     def _trial(
@@ -252,16 +256,18 @@ def _largest(
     return low, best, more
 
 
-def _too_dear(best: Tensor, more: Tensor, bill: Bill, aim: float) -> Tensor:
-    """[G] groups whose step from `best` to `more` does not fit alone; if each fits, the dearest."""
+def _too_dear(best: Tensor, more: Tensor, one: Tensor, bill: Bill, aim: float) -> Tensor:
+    """[G] groups whose step from `best` to `more` does not fit alone; if each fits, the dearest.
+
+    Groups of one id in `one` step together.
+    """
     dear = torch.zeros(len(best), dtype=torch.bool)
     prices = {}
-    for g in (more > best).nonzero()[:, 0].tolist():
-        raised = torch.where(torch.arange(len(best)) == g, more, best)
-        prices[g] = bill(raised)
-        dear[g] = prices[g] > aim
+    for step in one[more > best].unique().tolist():
+        prices[step] = bill(torch.where(one == step, more, best))
+        dear |= (one == step) & (prices[step] > aim)
     if prices and not bool(dear.any()):
-        dear[max(prices, key=lambda g: prices[g])] = True
+        dear = one == max(prices, key=lambda step: prices[step])
     return dear
 
 

@@ -45,19 +45,27 @@ class Widths(Around):
         floors: pattern -> the least to keep, a fraction below 1 or a number of units.
         caps: pattern -> the largest fraction that may be removed.
         protect: patterns of layers that stay as they are.
+        even: what code cuts into equal pieces stays so: equally many units of each piece, and all of
+            them where another piece keeps its size.
     """
 
     round_to: Annotated[int, Field(ge=1)] | Literal["sweet"] = 1
     floors: Floors = ()
     caps: Caps = ()
     protect: tuple[str, ...] = ()
+    even: bool = False
 
     def model_post_init(self, _: Any) -> None:
         """A wrapper that does nothing would be a second name for what it wraps."""
-        if self.round_to == 1 and not (self.floors or self.caps or self.protect):
+        if not self._asks:
             raise PlanError(
-                "allocator 'widths' asks for nothing; give round_to, floors, caps or protect"
+                "allocator 'widths' asks for nothing; give round_to, floors, caps, protect or even"
             )
+
+    @property
+    def _asks(self) -> bool:
+        bounds = self.floors or self.caps or self.protect
+        return self.round_to != 1 or bool(bounds) or self.even
 
     def settled(self, multiple: Callable[[], int]) -> Allocator:
         """With a number for `sweet`; the inner one where that asks for nothing."""
@@ -65,7 +73,7 @@ class Widths(Around):
         fields = {**dict(self), "inner": inner}
         if self.round_to == "sweet":
             fields["round_to"] = multiple()
-        asks = fields["round_to"] != 1 or self.floors or self.caps or self.protect
+        asks = fields["round_to"] != 1 or self.floors or self.caps or self.protect or self.even
         return Widths(**fields) if asks else inner
 
     @property
@@ -75,8 +83,8 @@ class Widths(Around):
 
     @property
     def exact(self) -> bool:
-        """Multiples come near a total."""
-        return self.round_to == 1 and self.inner.exact
+        """Multiples and equal pieces come near a total."""
+        return self.round_to == 1 and not self.even and self.inner.exact
 
     def check(
         self, groups: Groups, density: float | None, targets: tuple[Target, ...], costs: Costs
@@ -91,10 +99,19 @@ class Widths(Around):
         """[G] the smallest permitted widths."""
         return _ends(self._permitted(groups, left, every))[0]
 
+    def together(self, groups: Groups, every: tuple[Target, ...]) -> Tensor:
+        """[G] the first group of those that have to stay equal."""
+        one = self.inner.together(groups, every)
+        for target in _here(groups, every) if self.even else ():
+            first = min(groups.first[n] for n in (target.name, *target.even) if n in groups.first)
+            one[groups.first[target.name]] = one[first]
+        return one
+
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""
         inner = self.inner.keep(scores, groups, density, view)
         choices = self._permitted(groups, alive(scores, groups), view.every)
+        one = self.together(groups, view.every)
         held, left = _ends(choices)
         if self.uses_density:
             wanted = int(inner.sum())
@@ -102,7 +119,7 @@ class Widths(Around):
             bounded = share(inner.double(), wanted, left, held)
         else:
             bounded = inner.clamp(held, left)
-        return torch.tensor(nearest(bounded.tolist(), choices))
+        return torch.tensor(_nearest(bounded.tolist(), choices, one.tolist()))
 
     def _check_total(self, wanted: int, choices: list[list[int]], groups: Groups) -> None:
         check_possible(wanted, *_ends(choices), groups, f"allocator '{self.name}'")
@@ -122,7 +139,24 @@ class Widths(Around):
             g = groups.first[target.name]
             step = 1 if target.kind in COUNTED else self.round_to
             rows[g] = permitted(step, int(bounds[g]), int(left[g]))
-        return rows
+        return self._evened(rows, groups, every) if self.even else rows
+
+    def _evened(
+        self, rows: list[list[int]], groups: Groups, every: tuple[Target, ...]
+    ) -> list[list[int]]:
+        """[G] of each group what all that have to stay equal with it may keep."""
+        out = list(rows)
+        for target in _here(groups, every):
+            others = [groups.first.get(name) for name in target.even]
+            g = groups.first[target.name]
+            common = set(rows[g]).intersection(*(rows[o] if o is not None else () for o in others))
+            out[g] = sorted(common) if None not in others else rows[g][-1:]
+            if not out[g]:
+                raise PlanError(
+                    f"'{target.name}' cannot stay as wide as {', '.join(target.even)} within the "
+                    "bounds asked for; loosen them, or leave even=True out"
+                )
+        return out
 
     def _bounds(self, groups: Groups, left: Tensor, every: tuple[Target, ...]) -> Tensor:
         """[G] what floors, caps and protection leave."""
@@ -136,6 +170,16 @@ class Widths(Around):
             bound = least(floor, cap, groups.size[g], left[g])
             out[g] = left[g] if target.name in whole else bound
         return out
+
+
+def _nearest(wanted: list[int], choices: list[list[int]], one: list[int]) -> list[int]:
+    """`nearest`, with the same number for all groups of one id."""
+    groups = {i: [g for g, own in enumerate(one) if own == i] for i in dict.fromkeys(one)}
+    sums = [sum(wanted[g] for g in own) for own in groups.values()]
+    rows = [[len(own) * n for n in choices[own[0]]] for own in groups.values()]
+    chosen = zip(groups.values(), nearest(sums, rows), strict=True)
+    number = {g: total // len(own) for own, total in chosen for g in own}
+    return [number[g] for g in range(len(one))]
 
 
 def _here(groups: Groups, every: tuple[Target, ...]) -> list[Target]:

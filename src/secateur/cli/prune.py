@@ -90,6 +90,9 @@ def prune(
     cap: Annotated[
         list[str] | None, typer.Option(help="PATTERN=largest fraction that may be removed")
     ] = None,
+    even: Annotated[
+        bool, typer.Option("--even", help="what code cuts into equal pieces stays equally wide")
+    ] = False,
     samples: Annotated[
         int, typer.Option("--samples", "--nsamples", help="language models: calibration samples")
     ] = 128,
@@ -127,7 +130,7 @@ def prune(
     options |= {k: v for k, v in (("sparsity", sparsity), ("density", density)) if v is not None}
     if pattern is not None and pattern != "unstructured":
         options["pattern"] = pattern
-    options |= _widths(round_to, protect, floor, cap) | _budget(budget)
+    options |= _widths(round_to, protect, floor, cap, even) | _budget(budget)
     if is_language_model(network):
         asked = Asked(
             network, method, out, data, samples, length, padded, seed, activations, compare,
@@ -161,6 +164,7 @@ def _widths(
     protect: list[str] | None,
     floor: list[str] | None,
     cap: list[str] | None,
+    even: bool,
 ) -> dict[str, Any]:
     """The options of widths that were given."""
     given = {
@@ -168,6 +172,7 @@ def _widths(
         "protect": protect,
         "floors": by_pattern(floor, "--floor") if floor else None,
         "caps": by_pattern(cap, "--cap") if cap else None,
+        "even": even or None,
     }
     return {name: value for name, value in given.items() if value is not None}
 

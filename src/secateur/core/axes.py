@@ -230,6 +230,10 @@ class Allocator(Component, ABC):
         """
         return torch.zeros_like(groups.size)
 
+    def together(self, groups: Groups, every: tuple[Target, ...]) -> Tensor:
+        """[G] int64 an id for each group: those of one id keep equally many, and go down together."""
+        return torch.arange(len(groups.size))
+
     @property
     def weighs(self) -> frozenset[str]:
         """Names of the costs it looks at."""

@@ -75,6 +75,8 @@ class Target:
         dims: what each grid dimension is (`out`, `in`, `k`), for scopes that ask for rows or inputs.
         exact: whether removing a unit equals masking it.
         layer: the module that owns the first member, for reports by layer.
+        even: names of all targets, this among them, that code cuts a tensor into as equal pieces; an
+            empty name is a piece that keeps its size. Empty where there is no such cut.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Target:
     dims: tuple[str, ...] = ()
     exact: bool = True
     layer: str = ""
+    even: tuple[str, ...] = ()
 
     @property
     def units(self) -> int:

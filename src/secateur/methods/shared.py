@@ -28,11 +28,11 @@ def with_normalised(recipe: Recipe, own: Mapping[str, Any], normalise: str) -> R
     return Recipe(**{**dict(recipe), "criterion": new})
 
 
-@shared_options("round_to", "floors", "caps", "protect")
+@shared_options("round_to", "floors", "caps", "protect", "even")
 def with_widths(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Recipe:
     """The same recipe with its numbers bounded and rounded; see allocator `widths`."""
-    if given == {"round_to": 1}:  # what sweet spots say where every width is as good as the next
-        return recipe
+    if given.items() <= {"round_to": 1, "even": False}.items():
+        return recipe  # sweet spots say 1 where every width is as good as the next
     protect = given.get("protect", ())
     if isinstance(protect, str):
         given["protect"] = (protect,)

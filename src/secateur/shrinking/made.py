@@ -23,6 +23,7 @@ from ..structure.fewer_layers import fewer_layers, new_names, skipped
 from ..structure.graph import Axis, Removal, Trace, remove
 from ..structure.graph.capture import EXPORT_FAILURES
 from ..structure.graph.culprit import first_module
+from ..structure.graph.cuts import uneven
 from ..structure.graph.errors import ProofError
 from ..structure.graph.export import said
 from ..structure.graph.proof import floats, gap
@@ -87,10 +88,23 @@ def make(
             stock, made, fit_config(stock, made.module, sizes(made.edits), made.lost), example
         )
     else:
-        made.fit = Fit(why=f"level {made.edits.retrace.level}: it holds graphs")
+        made.fit = Fit(why=f"level {made.edits.retrace.level}: it holds graphs{_uneven(made)}")
     made.facts |= _compared(stock, made, layers, example, double)
     made.facts["exact"] = _is_exact(plan, layers, norms)
     return made
+
+
+def _uneven(made: Made) -> str:
+    """What to do where code cuts into equal pieces what is not equally wide any more."""
+    left = {axis.var: len(units) for axis, units in made.plan.items()}
+    found = uneven(made.traced.inference, left) if made.traced is not None else None
+    if found is None:
+        return ""
+    name = next(axis.name for axis in made.plan if axis.var is found)
+    return (
+        f" (code cuts '{name}' and what lies beside it into equal pieces, which are not equally wide any "
+        "more; a method's even=True keeps them so)"
+    )
 
 
 def _fewer_units(stock: nn.Module, traced: Trace, plan: Plan, example: Any, norms: bool) -> Made:

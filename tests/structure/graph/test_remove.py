@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support_cuts import cut_net
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -168,6 +169,32 @@ def test_only_the_unexplained_modules_become_graphs() -> None:
     assert made.module.out.weight is made.module.embed.weight
     made.module.train()(*args).square().mean().backward()
     assert all(p.grad is not None for p in made.module.parameters())
+
+
+@pytest.mark.parametrize("named", ["input", "x"])
+def test_a_module_that_becomes_a_graph_takes_the_network_s_own_input_by_any_name(
+    named: str,
+) -> None:
+    """`input`, as nn.Sequential calls it, is a builtin's name, which a torch graph does not keep."""
+    net: nn.Module = cut_net("chunk")
+    net = net if named == "input" else Behind(net)
+    traced = trace(net, (torch.randn(2, 3, 8, 8),))
+    axis = next(a for a in traced.axes if a.name.endswith("first"))
+    made = remove(traced, net, {axis: range(4)}, (torch.randn(2, 3, 8, 8),), {})
+    assert made.level == "C"
+    assert made.replaced == (axis.name.removesuffix(".first"),)
+    assert made.module(torch.randn(3, 3, 5, 5)).shape == (3, 5)
+
+
+class Behind(nn.Module):
+    """A network called under another name."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
 
 
 class Switched(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -67,6 +68,7 @@ def graph_modules(
         program, _ = export(model, tuple(args), dict(kwargs), found.captured.dynamic, tuple(owners))
     normalise(program.graph_module)
     _patch(program, found, kept)
+    _without_builtin_names(program)
     for name in owners:
         _measure_inside(program, name)
     _cut(program, found, kept)
@@ -83,6 +85,21 @@ def _patch(program: ExportedProgram, found: Inference, kept: Kept) -> None:
     twin = dict(zip(first, second, strict=True))
     for patch in found.patches:
         apply_patch(replace(patch, node=twin[patch.node]), twin[patch.node], kept)
+
+
+def _without_builtin_names(program: ExportedProgram) -> None:
+    """Inputs called like a builtin (`input`, as of nn.Sequential) get a name that `unflatten` keeps."""
+    new = {spec.arg.name: f"given_{spec.arg.name}" for spec in program.graph_signature.input_specs}
+    new = {old: name for old, name in new.items() if hasattr(builtins, old)}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in new:
+            node.target = new[node.name]
+            node._rename(new[node.name])
+    signatures = [entry.signature for entry in program.module_call_graph if entry.signature]
+    said = [spec.arg for spec in program.graph_signature.input_specs]
+    said += [arg for signature in signatures for arg in signature.inputs]
+    for arg in said:
+        arg.name = new.get(arg.name, arg.name)
 
 
 def _measure_inside(program: ExportedProgram, owner: str) -> None:

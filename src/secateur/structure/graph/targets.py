@@ -12,6 +12,7 @@ from torch import fx
 from secateur.core.layout import Layout
 from secateur.core.types import Member, Target
 from secateur.structure.graph.axes import Axis
+from secateur.structure.graph.cuts import equal_cuts
 from secateur.structure.graph.positions import Strided
 from secateur.structure.graph.terms import Var, free
 from secateur.structure.graph.trace import Trace
@@ -28,8 +29,13 @@ def targets_of(traced: Trace, axes: Iterable[Axis] | None = None) -> tuple[Targe
     ('0', 8, ['0.weight', '0.bias', '1.weight'])
     """
     chosen = [a for a in traced.axes if a.default] if axes is None else axes
-    readers = _readers(traced)
-    return tuple(_target(traced, axis, readers[axis.var]) for axis in chosen)
+    readers, cuts = _readers(traced), equal_cuts(traced.inference)
+    names = {axis.var: axis.name for axis in traced.axes}
+    even = {
+        axis: tuple(names.get(v, "") if v else "" for v in cuts.get(axis.var, ()))
+        for axis in chosen
+    }
+    return tuple(_target(traced, axis, readers[axis.var], even[axis]) for axis in chosen)
 
 
 def _readers(traced: Trace) -> Mapping[Var, set[str]]:
@@ -54,7 +60,7 @@ def _tensors(node: fx.Node) -> set[str]:
     return found
 
 
-def _target(traced: Trace, axis: Axis, readers: set[str]) -> Target:
+def _target(traced: Trace, axis: Axis, readers: set[str], even: tuple[str, ...]) -> Target:
     captured = traced.inference.captured
     tensors = captured.tensors
     members = tuple(
@@ -64,7 +70,9 @@ def _target(traced: Trace, axis: Axis, readers: set[str]) -> Target:
         for layout in layouts(tuple(tensors[part.tensor].shape), part.dim, place, axis.units)
     )
     layer = axis.members[0].tensor.rpartition(".")[0]
-    return Target(axis.name, axis.kind, (axis.units,), members, exact=axis.exact, layer=layer)
+    return Target(
+        axis.name, axis.kind, (axis.units,), members, exact=axis.exact, layer=layer, even=even
+    )
 
 
 def layouts(shape: Sequence[int], dim: int, place: Strided, units: int) -> Iterator[Layout]:
