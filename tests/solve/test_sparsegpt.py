@@ -241,3 +241,30 @@ def test_a_factor_of_many_panels_is_one_factor():
     assert bool((upper.tril(-1) == 0).all())
     assert bool((found.diagonal > 0).all())
     assert found.dead.nonzero().tolist() == [[7]]
+
+
+@pytest.mark.parametrize("act_order", [False, True])
+def test_refit_moves_the_weights_before_the_sweep(act_order):
+    """Against a layer whose weights have been moved by hand, dead inputs and all."""
+    net, x = layer()
+    before = x + 0.3 * torch.randn_like(x)
+    x[:, 3] = 0  # alive in the dense network
+    shift = (before - x).T @ x / len(x)
+    gram = x.T @ x / len(x)
+    mean = gram.diagonal().sum() / 15
+    damped = gram + 0.01 * mean * torch.eye(16)
+    damped[3, 3] = 1
+    moved = nn.Sequential(nn.Linear(16, 6, bias=False)).double()
+    weight = net[0].weight.detach()
+    moved[0].weight.data = weight + 0.7 * weight @ shift @ torch.linalg.inv(damped)
+    options = {"block": 8, "act_order": act_order}
+    expected, mask, _ = solve(moved, x, **options)
+    recipe = sc.recipe("sparsegpt", refit=0.7, **options)
+    weights = recipe.structure.model_copy(update={"classifier": True})
+    targets = weights.targets(net)
+    recipe = recipe.model_copy(update={"structure": weights})
+    stats = collect(net, recipe.required() - {"input_shift"}, targets, [x])
+    view = ModelView(net, targets, stats=stats | {"input_shift": {"0.weight": shift}})
+    chosen = step(recipe, view, Update(density=0.5), first=True)["0.weight"]
+    assert torch.equal(chosen, mask)
+    torch.testing.assert_close(net[0].weight.detach() * chosen, expected)

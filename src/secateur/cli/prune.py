@@ -54,7 +54,12 @@ def prune(
         str, typer.Option(help="length of the training, e.g. 5ep (a trained network skips it)")
     ] = "5ep",
     preset: Annotated[str, typer.Option(help="training preset")] = "short",
-    option: Annotated[list[str] | None, typer.Option(help="method option, name=value")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="method option, name=value (sparsegpt: refit=1); `secateur methods --markdown` lists them"
+        ),
+    ] = None,
     network_option: Annotated[
         list[str] | None, typer.Option(help="argument of the network's constructor, name=value")
     ] = None,

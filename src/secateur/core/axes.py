@@ -292,6 +292,11 @@ class Solver(Component, ABC):
         """The statistics this solver needs."""
         return self.needs
 
+    @property
+    def makes_up(self) -> bool:
+        """Whether it makes up for what blocks before have lost, so that they must be pruned first."""
+        return False
+
     def prepare(self, model: nn.Module, targets: tuple[Target, ...]) -> bool:
         """Add the parameters it will write, as zeros; whether targets may own some of them now."""
         return False

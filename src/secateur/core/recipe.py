@@ -123,6 +123,11 @@ class Recipe(Component):
             )
 
     def _check_walk(self) -> None:
+        if self.solver is not None and self.solver.makes_up and self.walk != "blocks":
+            raise PlanError(
+                f"solver '{self.solver}' makes up for what the blocks before have lost, which walk "
+                f"'{self.walk}' does not tell; use walk 'blocks'"
+            )
         if self.walk == "whole":
             return
         ahead = self.walk == "layers" and self.allocator.by_sizes  # numbers that need no scores

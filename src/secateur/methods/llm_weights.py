@@ -128,15 +128,22 @@ def owl(
     multiple: float = 5.0,
     spread: float = 0.08,
     reconstruct: bool = False,
+    refit: float = 0.0,
     walk: Walk = "blocks",
 ) -> Recipe:
     """Wanda, with more kept in blocks that hold more outliers; meant for high sparsity.
 
     density_b = density + 2 spread (D_b − min D) / (max D − min D), shifted to the mean `density`;
     D_b: the share of Wanda's scores |W| · ‖X‖ in block b above `multiple` times their mean, on the
-    dense model (one more pass over the data). `reconstruct` prunes with SparseGPT instead.
+    dense model (one more pass over the data). `reconstruct` prunes with SparseGPT instead, whose
+    `refit` goes with it.
     """
-    solver = SparseGPT() if reconstruct else None
+    if refit and not reconstruct:
+        raise PlanError(
+            f"owl: refit={refit} is SparseGPT's, which reconstruct=True asks for; without it nothing "
+            "would be refitted"
+        )
+    solver = SparseGPT(refit=refit) if reconstruct else None
     scope = Tensorwise() if reconstruct else Row()
     allocator = Owl(multiple=multiple, spread=spread)
     return pruned(Wanda(), density, None, allocator, walk, solver, scope)
@@ -156,6 +163,7 @@ def sparsegpt(
     block: int = 128,
     damping: float = 0.01,
     act_order: bool = False,
+    refit: float = 0.0,
     layers: Mapping[str, float] | None = None,
     walk: Walk = "blocks",
 ) -> Recipe:
@@ -165,7 +173,13 @@ def sparsegpt(
     Rᵀ R, H = X Xᵀ / n + λ I with λ = `damping` × its mean diagonal (raised where H cannot be inverted,
     as the record then says); the columns after each take over what it lost. `pattern="2:4"` chooses
     within runs of inputs. `act_order` takes inputs with large activations first.
+
+    `refit` (1, or a share of it) aims every layer at what it put out in the dense network: min ‖W X° −
+    Ŵ X‖², X° its inputs there and X those that the pruned layers before it give, the target of GPTAQ (Li
+    et al. 2025, arXiv 2504.02692). W first moves to W + `refit` · W (X° − X) Xᵀ (X Xᵀ + n λ I)⁻¹, then the
+    sweep goes on from there, layer by layer in the order in which they run. It holds the dense block and what
+    flows through it as well, and runs each block several times. Stacked experts are pruned without it.
     """
-    solver = SparseGPT(block=block, damping=damping, act_order=act_order)
+    solver = SparseGPT(block=block, damping=damping, act_order=act_order, refit=refit)
     allocator = shares(layers, density)
     return pruned(Magnitude(), density, pattern, allocator, walk, solver, Tensorwise())

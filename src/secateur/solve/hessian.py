@@ -33,6 +33,18 @@ class Factor:
     dead: Tensor
     damping: float
 
+    def solve(self, right: Tensor) -> Tensor:
+        """right (H + λ I)⁻¹, for `right` [out, in].
+
+        >>> h = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
+        >>> found = factorise(h, 1e-9).solve(torch.tensor([[1.0, 2.0]]) @ h)
+        >>> torch.allclose(found, torch.tensor([[1.0, 2.0]]), atol=1e-5)
+        True
+        """
+        upper = self.carry * self.diagonal
+        half = torch.linalg.solve_triangular(upper.T, right, upper=False, left=False)  # U⁻ᵀ
+        return torch.linalg.solve_triangular(upper, half, upper=True, left=False)
+
 
 def factorise(gram: Tensor, damping: float) -> Factor:
     """U of H + λ I = U Uᵀ for a Gram matrix H [in, in], λ = damping × mean diagonal.

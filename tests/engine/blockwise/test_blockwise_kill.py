@@ -18,20 +18,20 @@ from tests.engine.blockwise.test_blockwise_folder import digests
 FORK = multiprocessing.get_context("fork")
 
 
-def prune(source, out, where, tell):
-    recipe = sc.recipe("owl", density=0.5, reconstruct=True)
+def prune(source, out, where, tell, refit=0.0):
+    recipe = sc.recipe("owl", density=0.5, reconstruct=True, refit=refit)
     return prune_folder(
         source, recipe, out, batches=tiny.batches(), activations=where, progress=tell
     )
 
 
-def killed(source, out, where, blocks, delay):
+def killed(source, out, where, blocks, delay, refit):
     """Start, and SIGKILL `delay` seconds after so many blocks; True where it hit in time."""
     ours, theirs = FORK.Pipe()
 
     def work():
         theirs.send(0)
-        prune(source, out, where, lambda event: theirs.send(event["done"]))
+        prune(source, out, where, lambda event: theirs.send(event["done"]), refit)
 
     process = FORK.Process(target=work)
     process.start()
@@ -43,19 +43,20 @@ def killed(source, out, where, blocks, delay):
     return process.exitcode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("refit", [0.0, 1.0])
 @pytest.mark.parametrize("where", ["memory", "disk"])
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path, where):
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path, where, refit):
     source = tiny.folder(tmp_path / "source", num_hidden_layers=6)
     before = digests(source)
-    prune(source, tmp_path / "whole", where, None)
+    prune(source, tmp_path / "whole", where, None, refit)
     rng, hits = random.Random(0 if where == "memory" else 1), 0
     for blocks in (0, *(rng.randrange(6) for _ in range(6))):
-        hits += killed(source, tmp_path / "out", where, blocks, rng.uniform(0, 0.02))
+        hits += killed(source, tmp_path / "out", where, blocks, rng.uniform(0, 0.02), refit)
         if (tmp_path / "out").exists():
             break
     assert hits >= 2
     if not (tmp_path / "out").exists():
-        prune(source, tmp_path / "out", where, None)
+        prune(source, tmp_path / "out", where, None, refit)
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
     found = read_manifest(tmp_path / "out").provenance.source
     assert found == state_digest(tiny.load(source).state_dict())

@@ -11,7 +11,13 @@ from secateur.engine.collect import collect
 from secateur.engine.program import Prune, build
 from tests.engine.blockwise import tiny
 
-METHODS = [("wanda", {}), ("ria", {}), ("sparsegpt", {}), ("owl", {"density": 0.5})]
+METHODS = [
+    ("wanda", {}),
+    ("ria", {}),
+    ("sparsegpt", {}),
+    ("sparsegpt", {"refit": 1.0}),
+    ("owl", {"density": 0.5}),
+]
 
 
 def walked(model, recipe, batches):

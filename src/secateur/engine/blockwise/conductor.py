@@ -6,6 +6,8 @@ block and no other; nothing is assumed about the arguments of a block.
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +23,9 @@ from .blocks import Block
 Batch = Any
 """Keywords of one call of the model, or an input, or a pair of input and target."""
 
+HOOKS = ("_forward_pre_hooks", "_forward_hooks")
+"""Where a module keeps what is called before and after it."""
+
 
 class _Stop(Exception):
     """The block that was looked for has been reached."""
@@ -28,6 +33,31 @@ class _Stop(Exception):
     def __init__(self, block: str, given: tuple[Any, Any], output: Any = None) -> None:
         super().__init__(block)
         self.block, self.given, self.output = block, given, output
+
+
+class Stream:
+    """What the last finished block of every stack gave, for each batch.
+
+    Args:
+        room: block -> where what it gives is to be kept.
+    """
+
+    def __init__(self, room: Callable[[str], Activations]) -> None:
+        self.room = room
+        self.outputs: dict[str, Activations] = {}
+        self._stale: list[Activations] = []
+
+    def follow(self, block: Block, after: Activations) -> None:
+        """The block is done, and `after` is what it gave."""
+        if block.stack in self.outputs:
+            self._stale.append(self.outputs[block.stack])
+        self.outputs[block.stack] = after
+
+    def forget(self) -> None:
+        """Let go of outputs that nothing needs any more."""
+        for activations in self._stale:
+            activations.clear()
+        self._stale.clear()
 
 
 class Conductor:
@@ -49,9 +79,7 @@ class Conductor:
     ) -> None:
         self.model, self.batches = model, batches
         self.blocks = {block.name: block for block in blocks}
-        self.outputs: dict[str, Activations] = {}
-        self._activations = activations
-        self._stale: list[Activations] = []
+        self.stream = self._now = Stream(activations)
         self._done: set[str] = set()
         self._wanted: str | None = None
         self._number = 0
@@ -78,7 +106,7 @@ class Conductor:
     def _stand_in(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if name in self._done:
-                return self.outputs[self.blocks[name].stack].get(self._number)
+                return self._now.outputs[self.blocks[name].stack].get(self._number)
             if self._wanted != name:
                 raise _Stop(name, (args, kwargs))
             return original(*args, **kwargs)
@@ -107,42 +135,84 @@ class Conductor:
         reached = self._call(0)
         return None if reached is None else (self.blocks[reached.block], *reached.given)
 
-    def outputs_of(self, block: Block) -> Iterator[tuple[int, Any]]:
-        """(number of the batch, output of the block) for every batch, with the weights it has now."""
-        self._wanted = block.name
-        for number in range(len(self.batches)):
-            reached = self._call(number)
-            if reached is None or reached.block != block.name:
-                raise PlanError(
-                    f"batch {number} does not run through '{block.name}'; the block-wise walk needs "
-                    "a model whose blocks run in the same order for every batch"
-                )
-            yield number, reached.output
+    def outputs_of(
+        self, block: Block, before: Callable[[int], object] = lambda number: None
+    ) -> Iterator[tuple[int, Any]]:
+        """(number of the batch, output of the block) for every batch, with the weights it has now.
 
-    def run(self, block: Block) -> None:
+        `before` is called with each number before its batch runs.
+        """
+        for number in range(len(self.batches)):
+            before(number)
+            yield number, self._reach(block, number, block.name).output
+
+    def given(self, block: Block, number: int, stream: Stream) -> tuple[tuple[Any, ...], Any]:
+        """The arguments and keywords that the model gives the block where `stream` comes before it."""
+        self._now = stream
+        try:
+            args, kwargs = self._reach(block, number, None).given
+        finally:
+            self._now = self.stream
+        return args, kwargs
+
+    def _reach(self, block: Block, number: int, wanted: str | None) -> _Stop:
+        self._wanted = wanted
+        reached = self._call(number)
+        if reached is None or reached.block != block.name:
+            raise PlanError(
+                f"batch {number} does not run through '{block.name}'; the block-wise walk needs "
+                "a model whose blocks run in the same order for every batch"
+            )
+        return reached
+
+    def run(self, block: Block, before: Callable[[int], object] = lambda number: None) -> None:
         """Run the block on every batch and let go of what it gave: for hooks."""
-        for _ in self.outputs_of(block):
+        for _ in self.outputs_of(block, before):
             pass
+
+    def enough(self, block: Block) -> Callable[..., None]:
+        """A hook in front of a layer at which this batch need not go on through the block."""
+
+        def stop(*_: object) -> None:
+            if block.name == self._wanted:
+                raise _Stop(block.name, ((), {}))
+
+        return stop
+
+    def copy_of(self, block: Block) -> nn.Module:
+        """The block as it is now, as a module of its own that runs by itself, without any hooks."""
+        parts = [vars(module) for module in block.module.modules()]
+        hooks = [(part, name, part[name]) for part in parts for name in HOOKS]
+        try:
+            for part, name, _ in hooks:  # a hook would be copied with all that it knows
+                part[name] = OrderedDict()
+            made = copy.deepcopy(block.module)
+        finally:
+            for part, name, held in hooks:
+                part[name] = held
+        del made.forward
+        return made
 
     def finish(self, block: Block) -> None:
         """Keep what the block gives now as the input of what follows."""
-        after = self._activations(block.name)
+        after = self.stream.room(block.name)
         for number, output in self.outputs_of(block):
             after.put(number, output)
         self.skip(block, after)
 
     def skip(self, block: Block, after: Activations) -> None:
         """The block is done; what it gave is already there."""
-        if block.stack in self.outputs:
-            self._stale.append(self.outputs[block.stack])
-        self.outputs[block.stack] = after
+        self.stream.follow(block, after)
         self._done.add(block.name)
 
     def forget(self) -> None:
         """Let go of outputs that nothing needs any more."""
-        for activations in self._stale:
-            activations.clear()
-        self._stale.clear()
+        self.stream.forget()
+
+    @property
+    def outputs(self) -> dict[str, Activations]:
+        """Stack -> what its last finished block gave."""
+        return self.stream.outputs
 
     def batch(self) -> Batch:
         """The batch that runs now."""

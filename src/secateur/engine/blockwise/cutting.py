@@ -143,7 +143,7 @@ class Cutter:
 
     def _solve(self, block: Block) -> None:
         """Let the solver change what survives, then zero what does not, as in memory."""
-        view = self.job.view(self.model, block, self.shelf.read(block)[1])
+        view = self.job.view(self.model, self.job.of(block), self.shelf.read(block)[1])
         if view is None:
             return
         recipe, targets = self.job.recipe, view.targets

@@ -25,7 +25,7 @@ from .memory import return_freed_tensors
 from .output import FolderShelf, Output
 from .shards import Shards
 from .skeleton import Skeleton
-from .walk import Job, Progress, walk
+from .walk import Job, Progress, compares, walk
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def prune_folder(
         raise DataError(f"method '{recipe.method}' rests on activations; give calibration data")
     calls = batches if batches else [_any_call(skeleton)]
     digest = request_digest(shards, recipe, seed, batches)
-    output = Output(out, shards, digest, activations, room(skeleton, calls))
+    output = Output(out, shards, digest, activations, room(skeleton, calls, compares(recipe)))
     job = Job(recipe, update, targets, calls, seed)
     with output.working():
         walked = walk(skeleton.model, job, FolderShelf(skeleton, output), progress)
@@ -149,10 +149,13 @@ def batches_digest(batches: Sequence[Batch]) -> str:
     return total.hexdigest()
 
 
-def room(skeleton: Skeleton, batches: Sequence[Batch]) -> int:
-    """Bytes that activations on disk need: two generations of hidden states of every token."""
+def room(skeleton: Skeleton, batches: Sequence[Batch], beside: bool = False) -> int:
+    """Bytes that activations on disk need: two generations of hidden states of every token.
+
+    `beside`: those of the dense network are kept, too.
+    """
     tokens = sum(batch[sorted(batch)[0]].numel() for batch in batches)
-    return 2 * tokens * skeleton.width * skeleton.model.dtype.itemsize
+    return (4 if beside else 2) * tokens * skeleton.width * skeleton.model.dtype.itemsize
 
 
 def _any_call(skeleton: Skeleton) -> Batch:

@@ -21,6 +21,7 @@ from .shards import INDEX, Shards
 from .skeleton import Skeleton
 
 _JOURNAL, _LOCK, _ACTIVATIONS, SCORES = ".journal.json", ".lock", ".activations", ".scores"
+_DENSE = "dense"
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ckpt"}
 _SPARE = 32 << 20  # bytes that are to stay free: journal, record, card
 
@@ -159,9 +160,9 @@ class FolderShelf:
         self.copy = skeleton.shards.at(output.partial)
         skeleton.digests |= output.journal["source"]
 
-    def load(self, block: Block) -> None:
+    def load(self, block: Block, dense: bool = False) -> None:
         """Read the block: as it was, or as it was pruned."""
-        done = block.name in self.output.journal["blocks"]
+        done = block.name in self.output.journal["blocks"] and not dense
         self.skeleton.load(block.name, self.copy if done else None)
 
     def rows(self, block: Block) -> list[dict[str, Any]] | None:
@@ -184,11 +185,12 @@ class FolderShelf:
         """Blocks whose activations were kept on disk (those of the last one are still there)."""
         return list(self.output.journal["outputs"]) if self.output.activations == "disk" else []
 
-    def room(self, block: str) -> Activations:
+    def room(self, block: str, dense: bool = False) -> Activations:
         """Memory, or a folder of the block's own."""
         if self.output.activations == "memory":
             return InMemory()
-        return OnDisk(self.output.partial / _ACTIVATIONS / block)
+        place = self.output.partial / _ACTIVATIONS
+        return OnDisk((place / _DENSE if dense else place) / block)
 
     def finished(self, block: Block) -> None:
         """Note that the activations are whole."""

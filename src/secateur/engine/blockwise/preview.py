@@ -15,6 +15,7 @@ from ..plan import Plan, make_plan
 from .blocks import Block, find_blocks
 from .folder import one_update
 from .skeleton import Skeleton, build
+from .walk import compares
 from .weightless import plan_of
 
 
@@ -107,10 +108,11 @@ def _preview(
     recipe = plan.recipe
     blocks = find_blocks(skeleton.model)
     item = skeleton.model.dtype.itemsize
-    between = 2 * sampled.samples * sampled.length * skeleton.width * item
+    streams = 2 if compares(recipe) else 1  # the dense network runs beside
+    between = 2 * streams * sampled.samples * sampled.length * skeleton.width * item
     between = between if recipe.required() else 0
     on_disk = activations == "disk"
-    one = 2 * sampled.batch * sampled.length * skeleton.width * item
+    one = 2 * streams * sampled.batch * sampled.length * skeleton.width * item
     stored = skeleton.shards.bytes
     gone = plan.units - (plan.keep if plan.keep is not None else plan.units)
     memory = {
@@ -119,6 +121,8 @@ def _preview(
         "its statistics": max(_statistics(recipe, plan.targets, block) for block in blocks),
         "activations": one if on_disk and between else between,
     }
+    if streams > 1:
+        memory["that block as it was"] = memory["largest block"]
     disk = stored + (between if on_disk else 0)
     return Preview(plan, len(blocks), disk, stored - gone * item, memory)
 
@@ -152,6 +156,7 @@ def _statistics(recipe: Recipe, targets: tuple[Target, ...], block: Block) -> in
     for target in (t for t in targets if block.owns(t.name)):
         inputs = target.shape[target.dims.index("in")] if "in" in target.dims else 0
         experts = target.shape[0] if "expert" in target.dims else 1
-        gram = inputs * inputs * 4 if "input_gram" in recipe.required() else 0
+        squares = len({"input_gram", "input_shift"} & recipe.required())
+        gram = inputs * inputs * 4 * squares
         total += experts * (gram + 8 * inputs)
     return total

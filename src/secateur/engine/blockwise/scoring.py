@@ -17,8 +17,9 @@ from ..step import budgets, score_all
 from ..view import ModelView
 from .blocks import Block
 from .conductor import Conductor
+from .gathering import gathering
 from .output import SCORES, FolderShelf
-from .walk import Job, Timer, gathering
+from .walk import Job, Timer
 
 Stats = dict[str, Values]
 
@@ -85,13 +86,13 @@ def _watch(conductor: Conductor, block: Block, job: Job, shelf: ScoreShelf) -> N
     if shelf.has(block) or not targets:
         conductor.finish(block)
         return
-    with gathering(conductor, job.recipe, targets) as values:
+    with gathering(conductor, job.recipe.required(), targets) as values:
         conductor.finish(block)
     _keep(conductor.model, block, job, shelf, values())
 
 
 def _keep(model: nn.Module, block: Block, job: Job, shelf: ScoreShelf, stats: Stats) -> None:
-    view = job.view(model, block, stats)
+    view = job.view(model, job.of(block), stats)
     scores = score_all(job.recipe.criterion, view) if view is not None else {}
     wanted = job.recipe.solver.required() if job.recipe.solver is not None else frozenset()
     shelf.keep(block, scores, {name: stats[name] for name in wanted})

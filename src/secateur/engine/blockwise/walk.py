@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ...core.errors import NumberError, PlanError
-from ...core.finite import finite
+from ...core.errors import PlanError
 from ...core.recipe import Recipe
 from ...core.types import Target, Update, element_masks
 from ...core.zeroing import zero
-from ..collect.observing import OBSERVED, observing, valid_of
-from ..collect.statistics import WATCHED, Values, parse
+from ..collect.observing import OBSERVED
+from ..collect.statistics import PAIRED, WATCHED, parse
 from ..step import score_all, step
 from ..view import ModelView, Stats
 from .activations import Activations, InMemory
 from .blocks import Block, find_blocks
 from .conductor import Batch, Conductor
+from .gathering import statistics, statistics_beside
+from .original import Original
+from .stages import stages
 
 Progress = Callable[[dict[str, Any]], None]
 Survey = dict[str, list[float]]
@@ -34,8 +35,8 @@ class Shelf(Protocol):
     keeps_masks: bool
     """Whether the caller wants all masks; a model on disk has its zeros."""
 
-    def load(self, block: Block) -> None:
-        """Make the block's weights real: the pruned ones where it is done already."""
+    def load(self, block: Block, dense: bool = False) -> None:
+        """Make the block's weights real: the pruned ones where it is done already, or the `dense`."""
 
     def rows(self, block: Block) -> list[dict[str, Any]] | None:
         """What was recorded of the block when it was pruned; None where that is still to do."""
@@ -46,8 +47,8 @@ class Shelf(Protocol):
     def kept(self) -> list[str]:
         """Blocks that an earlier process finished and whose outputs it kept, in order."""
 
-    def room(self, block: str) -> Activations:
-        """Where what the block gives is to be kept."""
+    def room(self, block: str, dense: bool = False) -> Activations:
+        """Where what the block gives is to be kept, as it is pruned or as it was."""
 
     def finished(self, block: Block) -> None:
         """What the block gives is kept, too."""
@@ -67,7 +68,7 @@ class InPlace:
 
     keeps_masks = True
 
-    def load(self, block: Block) -> None:
+    def load(self, block: Block, dense: bool = False) -> None:
         """Already there."""
 
     def rows(self, block: Block) -> list[dict[str, Any]] | None:
@@ -81,7 +82,7 @@ class InPlace:
         """None."""
         return []
 
-    def room(self, block: str) -> Activations:
+    def room(self, block: str, dense: bool = False) -> Activations:
         """In memory."""
         return InMemory()
 
@@ -123,10 +124,13 @@ class Job:
     masks: Mapping[str, Tensor] | None = None
 
     def view(
-        self, model: nn.Module, block: Block, stats: Stats, surveyed: Survey | None = None
+        self,
+        model: nn.Module,
+        targets: tuple[Target, ...],
+        stats: Stats,
+        surveyed: Survey | None = None,
     ) -> ModelView | None:
-        """A view of one block; None where nothing of it is a target."""
-        targets = self.of(block)
+        """A view of some targets; None where there are none."""
         if not targets:
             return None
         masks = None if self.masks is None else {t.name: self.masks[t.name] for t in targets}
@@ -174,7 +178,9 @@ def walk(
     For each: load its weights, gather the statistics the recipe needs on what the pruned blocks
     before it give, take the one step with a view of this block, store, and keep what the pruned
     block gives. The statistics of all layers of a block are taken before any of them is pruned, as
-    the official codes of SparseGPT and Wanda do.
+    the official codes of SparseGPT and Wanda do; where a statistic compares with the dense network,
+    layer by layer in the order in which they run, each on what the pruned layers before it give, and the
+    dense blocks run beside the pruned ones.
 
     Args:
         model: its parameters may be on the meta device where `shelf` brings them.
@@ -188,14 +194,29 @@ def walk(
     surveyed = _survey(model, blocks, job, shelf, done)
     timer = Timer(len(blocks), tell)
     with Conductor(model, blocks, job.batches, shelf.room).conducting() as conductor:
+        original = _original(conductor, job, shelf)
         for name in shelf.kept():
             conductor.skip(conductor.blocks[name], shelf.room(name))
+            if original is not None:
+                original.stream.follow(conductor.blocks[name], shelf.room(name, dense=True))
             done.rows += shelf.rows(conductor.blocks[name]) or []
             timer.skip()
         while (block := conductor.next()) is not None:
-            _visit(conductor, block, job, shelf, done, surveyed)
+            _Visit(conductor, original, block, job, shelf, done, surveyed).carry_out()
             timer(block)
     return done
+
+
+def _original(conductor: Conductor, job: Job, shelf: Shelf) -> Original | None:
+    """The dense network beside the pruned one, where a statistic compares the two."""
+    if not compares(job.recipe):
+        return None
+    return Original(conductor, lambda block: shelf.room(block, dense=True))
+
+
+def compares(recipe: Recipe) -> bool:
+    """Whether a recipe compares what flows through the pruned network with the dense one."""
+    return any(parse(name)[0] in PAIRED for name in recipe.required())
 
 
 def _survey(
@@ -208,6 +229,7 @@ def _survey(
     if found is not None:
         return found
     found = {}
+    asked = job.recipe.criterion.required() | job.recipe.allocator.required()
     room = lambda block: InMemory()  # noqa: E731
     with (
         done.clock("survey"),
@@ -215,8 +237,8 @@ def _survey(
     ):
         while (block := conductor.next()) is not None:
             shelf.load(block)
-            stats = statistics(conductor, block, job.recipe, job.of(block))
-            view = job.view(model, block, stats)
+            stats = statistics(conductor, block, asked, job.of(block))
+            view = job.view(model, job.of(block), stats)
             if view is not None:
                 found |= job.recipe.allocator.survey(score_all(job.recipe.criterion, view), view)
             conductor.finish(block)
@@ -243,95 +265,95 @@ def check(job: Job, blocks: Sequence[Block]) -> None:
 
 def beyond_blocks(recipe: Recipe) -> list[str]:
     """The statistics of a recipe that one block at a time cannot give: gradients, for example."""
-    return [n for n in sorted(recipe.required()) if parse(n)[0] not in (*OBSERVED, *WATCHED)]
+    return [
+        n for n in sorted(recipe.required()) if parse(n)[0] not in (*OBSERVED, *WATCHED, *PAIRED)
+    ]
 
 
 def _inside(target: Target, block: Block) -> bool:
     return all(block.owns(member.param) for member in target.members)
 
 
-def _visit(
-    conductor: Conductor, block: Block, job: Job, shelf: Shelf, done: Walked, surveyed: Survey
-) -> None:
+@dataclass(frozen=True)
+class _Visit:
     """Everything one block needs."""
-    rows = shelf.rows(block)
-    with done.clock("load"):
-        shelf.load(block)
-    if rows is None:
-        rows, masks = _prune(conductor, block, job, done, surveyed)
-        if shelf.keeps_masks:
-            done.masks.update(masks)
-        with done.clock("store"):
-            shelf.store(block, rows)
-            shelf.load(block)  # what follows must see the weights as they are stored
-    done.rows += rows
-    with done.clock("forward"):
-        conductor.finish(block)
-    shelf.finished(block)
-    conductor.forget()
-    shelf.release(block)
 
+    conductor: Conductor
+    original: Original | None
+    block: Block
+    job: Job
+    shelf: Shelf
+    done: Walked
+    surveyed: Survey
 
-def _prune(
-    conductor: Conductor, block: Block, job: Job, done: Walked, surveyed: Survey
-) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """Statistics, the one step, and the masks on the weights."""
-    with done.clock("calibrate"):
-        stats = statistics(conductor, block, job.recipe, job.of(block))
-    view = job.view(conductor.model, block, stats, surveyed)
-    if view is None:
-        return [], {}
-    with done.clock("solve"):
-        chosen = step(job.recipe, view, job.update, first=job.first)
-        apply(conductor.model, view.targets, chosen)
-    rows = [_row(block, t, chosen[t.name]) | view.notes.get(t.name, {}) for t in view.targets]
-    return rows, chosen
+    def carry_out(self) -> None:
+        """Load, prune what is not pruned yet, store, and keep what the block gives."""
+        block, shelf, clock = self.block, self.shelf, self.done.clock
+        rows = shelf.rows(block)
+        with clock("load"):
+            self._load(pruned=rows is not None)
+        if rows is None:
+            rows, masks = self._prune()
+            if shelf.keeps_masks:
+                self.done.masks.update(masks)
+            with clock("store"):
+                shelf.store(block, rows)
+                shelf.load(block)  # what follows must see the weights as they are stored
+        self.done.rows += rows
+        with clock("forward"):
+            if self.original is not None:
+                self.original.finish()
+            self.conductor.finish(block)
+        shelf.finished(block)
+        if self.original is not None:
+            self.original.stream.forget()
+        self.conductor.forget()
+        shelf.release(block)
 
+    def _load(self, pruned: bool) -> None:
+        """The weights as far as the block is pruned; a copy of the dense ones where they are needed."""
+        self.shelf.load(self.block, dense=self.original is not None)
+        if self.original is not None:
+            self.original.hold(self.block)
+            if pruned:
+                self.shelf.release(self.block)
+                self.shelf.load(self.block)
 
-def statistics(
-    conductor: Conductor, block: Block, recipe: Recipe, targets: tuple[Target, ...]
-) -> dict[str, Values]:
-    """What the recipe needs of one block, over all batches, padding left out."""
-    if not recipe.required() or not targets:
-        return {}
-    with gathering(conductor, recipe, targets) as values:
-        conductor.run(block)
-    return values()
+    def _prune(self) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+        """The rows and masks of the whole block, at once or stage by stage."""
+        chosen: dict[str, Tensor] = {}
+        notes: dict[str, dict[str, object]] = {}
+        targets, names = self.job.of(self.block), self.job.recipe.required()
+        if self.original is None or not targets:
+            with self.done.clock("calibrate"):
+                stats = statistics(self.conductor, self.block, names, targets)
+            self._solve(targets, stats, chosen, notes)
+        else:
+            for stage in stages(self.conductor, self.block, targets):
+                with self.done.clock("calibrate"):
+                    stats = statistics_beside(
+                        self.conductor, self.original, self.block, names, stage
+                    )
+                self._solve(stage.targets, stats, chosen, notes)
+        rows = [_row(self.block, t, chosen[t.name]) | notes.get(t.name, {}) for t in targets]
+        return rows, chosen
 
-
-@contextmanager
-def gathering(
-    conductor: Conductor, recipe: Recipe, targets: tuple[Target, ...]
-) -> Iterator[Callable[[], dict[str, Values]]]:
-    """Inside, what runs through the targets' block feeds the statistics that the recipe needs."""
-    model = conductor.model
-    asked = {name: parse(name) for name in sorted(recipe.required())}
-    seen = {name: parsed for name, parsed in asked.items() if parsed[0] in OBSERVED}
-    params = list(dict.fromkeys(member.param for t in targets for member in t.members))
-    weights = [p for p in params if model.get_parameter(p).dim() >= 2]
-    valid = lambda: valid_of(conductor.batch())  # noqa: E731
-    with ExitStack() as stack:
-        flows = stack.enter_context(observing(model, seen, weights, valid)) if seen else None
-        watches = {
-            name: stack.enter_context(WATCHED[base](model, targets, params, valid))
-            for name, (base, _) in asked.items()
-            if base in WATCHED
-        }
-        yield lambda: _finite(
-            (flows.values() if flows is not None else {}) | {n: w() for n, w in watches.items()}
-        )
-
-
-def _finite(values: dict[str, Values]) -> dict[str, Values]:
-    """The values; NaN or infinite ones are an error."""
-    for name, tensors in values.items():
-        for param, value in tensors.items():
-            if not finite(value):
-                raise NumberError(
-                    f"statistic '{name}' of '{param}' holds NaN or infinite values: what flows into "
-                    "this layer overflows; check the weights, or use a wider dtype"
-                )
-    return values
+    def _solve(
+        self,
+        targets: tuple[Target, ...],
+        stats: Stats,
+        chosen: dict[str, Tensor],
+        notes: dict[str, dict[str, object]],
+    ) -> None:
+        """The one step for some targets, and its masks on the weights."""
+        view = self.job.view(self.conductor.model, targets, stats, self.surveyed)
+        if view is None:
+            return
+        with self.done.clock("solve"):
+            masks = step(self.job.recipe, view, self.job.update, first=self.job.first)
+            apply(self.conductor.model, view.targets, masks)
+        chosen.update(masks)
+        notes.update(view.notes)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from ...core.types import Target
 from .loop import means
 from .observing import OBSERVED, forward, observing, valid_of
 from .state import unchanged
-from .statistics import OWN_PASS, PER_BATCH, Job, Loss, Values, parse
+from .statistics import OWN_PASS, PAIRED, PER_BATCH, Job, Loss, Values, parse
 
 
 def collect(
@@ -64,6 +64,7 @@ def collect(
     {'weight': tensor([[ 2., -2.]])}
     """
     asked = {name: parse(name) for name in sorted(set(names))}
+    _no_pairs(asked)
     masks = _of_parameters(model, masks or {})
     of = tuple(of)
     job = Job(model, _params(model, of), batches, loss, seed, example, initial, masks)
@@ -101,6 +102,15 @@ def observed(job: Job, asked: Mapping[str, tuple[str, float | None]]) -> dict[st
             "once only; pass a list of batches or a DataLoader"
         )
     return seen.values()
+
+
+def _no_pairs(asked: Mapping[str, tuple[str, float | None]]) -> None:
+    """Refuse what only the block-wise walk gives."""
+    for name in (name for name, (base, _) in asked.items() if base in PAIRED):
+        raise PlanError(
+            f"statistic '{name}' compares the pruned network with the dense one, which runs beside it "
+            "block by block only; use walk='blocks'"
+        )
 
 
 def _params(model: nn.Module, of: Iterable[Target | str]) -> dict[str, nn.Parameter]:

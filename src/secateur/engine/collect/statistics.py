@@ -63,15 +63,26 @@ Watch = Callable[
 """A statistic gathered by hooks: given the network, the targets and the parameters whose statistics
 are wanted and which tokens count, a context that gives what reads the values after the calls in it."""
 
+Then = Callable[[str], Tensor]
+"""What entered the layer of a weight in the dense network at this call of it."""
+
+Paired = Callable[
+    [nn.Module, Collection[str], Valid, Then], AbstractContextManager[Callable[[], Values]]
+]
+"""A statistic gathered by hooks that compare what enters layers with what entered them in the dense
+network: given the network, the weights, which tokens count and what entered, as a `Watch` gives it."""
+
 PER_BATCH: dict[str, PerBatch] = {}
 OWN_PASS: dict[str, OwnPass] = {}
 WATCHED: dict[str, Watch] = {}
 """Those of `OWN_PASS` that hooks gather, so that one block of a network is enough at a time."""
+PAIRED: dict[str, Paired] = {}
+"""Those that only the block-wise walk gives, which runs the dense blocks beside the pruned ones."""
 
 
 def names() -> list[str]:
     """Every statistic that can be asked for."""
-    return sorted([*PER_BATCH, *OWN_PASS, *OBSERVED])
+    return sorted([*PER_BATCH, *OWN_PASS, *OBSERVED, *PAIRED])
 
 
 def per_batch(name: str) -> Callable[[PerBatch], PerBatch]:
@@ -110,6 +121,17 @@ def watched(name: str) -> Callable[[Watch], Watch]:
     return enter
 
 
+def paired(name: str) -> Callable[[Paired], Paired]:
+    """Decorator: register a statistic that compares the pruned network with the dense one."""
+
+    def enter(pair: Paired) -> Paired:
+        _free(name)
+        PAIRED[name] = pair
+        return pair
+
+    return enter
+
+
 def _watched(name: str, watch: Watch, job: Job) -> Values:
     """One pass over the batches with the hooks in place."""
     if job.batches is None:
@@ -144,6 +166,6 @@ def parse(asked: str) -> tuple[str, float | None]:
         option = float(text)
     except ValueError:
         raise PlanError(f"statistic '{asked}': '{text}' is not a number") from None
-    if name in PER_BATCH:
+    if name in PER_BATCH or name in PAIRED:
         raise PlanError(f"statistic '{name}' takes no option; '{asked}' gives it one")
     return name, option
