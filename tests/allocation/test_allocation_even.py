@@ -88,6 +88,37 @@ def test_who_is_together_is_told_to_a_budget() -> None:
     assert Uniform().together(groups, seen.targets).tolist() == [0, 1, 2, 3]
 
 
+class Priced:
+    """A unit of `c` costs fifty of the others'."""
+
+    unit, whole = "coins", 12 * 53.0
+
+    def __call__(self, counts: dict[str, int]) -> float:
+        return sum(n * (50 if name == "c" else 1) for name, n in counts.items())
+
+    def measured(self, counts: dict[str, int]) -> None:
+        return None
+
+
+def test_where_one_piece_is_too_dear_to_grow_the_other_stops_with_it() -> None:
+    seen = view(UNITS, PAIR)
+    seen.costs = {"macs": Priced()}
+    for even in (False, True):
+        inner = Widths(inner=Uniform(), even=even) if even else Uniform()
+        got = kept(ToBudget(inner=inner, what="macs", limit=0.47), seen)
+        assert Priced()(dict(zip(UNITS, got, strict=True))) <= 0.47 * Priced.whole
+        assert (got[0] == got[2]) is even
+        assert got[1] > got[2], "the others go on growing"
+
+
+def test_who_is_not_even_is_named_whichever_piece_was_cut() -> None:
+    small = sc.shrink(cut_net("chunk"), X, keep={"0.first#2": range(3)})
+    assert "code cuts '0.first#2'" in small.record["why"]
+    beside_an_output = nn.Sequential(nn.Conv2d(3, 12, 1), Split())
+    small = sc.shrink(beside_an_output, torch.randn(2, 3, 4, 4), keep={"0": range(4)})
+    assert "code cuts '0'" in small.record["why"]
+
+
 @pytest.mark.parametrize("how", ["chunk", "split"])
 def test_the_axes_of_a_cut_know_each_other(how: str) -> None:
     coupled = sc.structure.Coupled()

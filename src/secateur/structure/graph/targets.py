@@ -30,11 +30,8 @@ def targets_of(traced: Trace, axes: Iterable[Axis] | None = None) -> tuple[Targe
     """
     chosen = [a for a in traced.axes if a.default] if axes is None else axes
     readers, cuts = _readers(traced), equal_cuts(traced.inference)
-    names = {axis.var: axis.name for axis in traced.axes}
-    even = {
-        axis: tuple(names.get(v, "") if v else "" for v in cuts.get(axis.var, ()))
-        for axis in chosen
-    }
+    names: dict[object, str] = {axis.var: axis.name for axis in traced.axes}
+    even = {a: tuple(names.get(other, "") for other in cuts.get(a.var, ())) for a in chosen}
     return tuple(_target(traced, axis, readers[axis.var], even[axis]) for axis in chosen)
 
 
