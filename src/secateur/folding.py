@@ -60,7 +60,7 @@ def _pairs(model: nn.Module, args: Any, kwargs: Any) -> Iterator[tuple[str, str]
     """(layer, norm) by the names of their modules."""
     captured = capture(model, args, kwargs)
     modules = dict(model.named_modules())
-    for node in captured.module.graph.nodes:
+    for node in captured.graph.nodes:
         if base_name(node) != "batch_norm" or not isinstance(node.args[0], fx.Node):
             continue
         norm, layer = _owner(node, "running_mean"), _owner(node.args[0], "weight")

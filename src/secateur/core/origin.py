@@ -13,7 +13,7 @@ from .component import Plain
 from .edits import Edits
 from .errors import PlanError
 
-_PLACE = "secateur_origin"
+PLACE = "secateur_origin"
 
 
 class Architecture(Plain):
@@ -49,14 +49,14 @@ class Origin(Plain):
 def origin_of(model: nn.Module) -> Origin | None:
     """The origin that goes with `model`, or None; copies of a network have it too."""
     held = model.meta if isinstance(model, fx.GraphModule) else model.__dict__
-    found = held.get(_PLACE)
+    found = held.get(PLACE)
     return found if isinstance(found, Origin) else None
 
 
 def set_origin(model: nn.Module, origin: Origin) -> None:
     """Let `origin` go with `model`."""
     held: dict[str, Any] = model.meta if isinstance(model, fx.GraphModule) else model.__dict__
-    held[_PLACE] = origin
+    held[PLACE] = origin
 
 
 def constructed(constructor: str, arguments: Mapping[str, Any]) -> Architecture | None:

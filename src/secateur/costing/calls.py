@@ -92,7 +92,7 @@ def calls_of(found: Inference) -> list[Call]:
             tuple(patches[node]),
             tuple(costs[node]),
         )
-        for node in found.captured.module.graph.nodes
+        for node in found.captured.graph.nodes
         if isinstance(node.target, torch._ops.OpOverload) and _makes_tensors(node)
         if not any(patch.kind == "sections" for patch in patches[node])
     ]

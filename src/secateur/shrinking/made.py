@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,8 +12,6 @@ from torch import Tensor, nn
 from ..core.edits import Change, Edits
 from ..core.errors import PlanError
 from ..core.types import Target
-from ..materialise import Masks
-from ..structure.built_anew import built_anew
 from ..structure.config import Fit, fit_config, settings_as_changes
 from ..structure.coupled import coupled_targets
 from ..structure.depth import Depth
@@ -26,13 +23,14 @@ from ..structure.graph.culprit import first_module
 from ..structure.graph.cuts import uneven
 from ..structure.graph.errors import ProofError
 from ..structure.graph.export import said
-from ..structure.graph.proof import floats, gap
+from ..structure.graph.proof import difference, floats, run
 from ..structure.graph.remove import kept_units
 from ..structure.graph.replay import replay, written
 from ..structure.layers import layer_target
 from ..structure.residual import Block
 from ..structure.shared_config import share_config
 from .asked import Plan
+from .compared import from_masked, unlike_stock
 
 TOLERANCE = 1e-4
 
@@ -84,13 +82,17 @@ def make(
     if layers:
         made = _fewer_layers(made, list(layers), example)
     if made.edits.retrace is None:
-        tell_config(
-            stock, made, fit_config(stock, made.module, sizes(made.edits), made.lost), example
-        )
+        fit = fit_config(stock, made.module, sizes(made.edits), made.lost)
+        tell_config(stock, made, fit, example)
     else:
         made.fit = Fit(why=f"level {made.edits.retrace.level}: it holds graphs{_uneven(made)}")
-    made.facts |= _compared(stock, made, layers, example, double)
-    made.facts["exact"] = _is_exact(plan, layers, norms)
+    outputs = run(made.module, *arguments(example))
+    if not made.fit.why:
+        made.fit = replace(made.fit, why=unlike_stock(made.module, outputs, example))
+    every, masks = _masks(stock, made, layers)
+    read = _read(traced)
+    apart = from_masked(stock, every, masks, example, read, made.module if double else outputs)
+    made.facts |= {"difference": apart, "exact": _is_exact(plan, layers, norms)}
     return made
 
 
@@ -135,7 +137,8 @@ def _fewer_layers(made: Made, names: list[str], example: Any) -> Made:
     small, edits, lost = fewer_layers(made.module, names)
     with skipped(made.module, names):
         try:
-            error = gap(made.module, small, args, kwargs)
+            got = floats(run(small, args, kwargs))
+            error = difference(got, floats(run(made.module, args, kwargs)))
         except EXPORT_FAILURES as failure:
             raise PlanError(
                 f"without {names} the network does not run, or not with the same outputs: "
@@ -147,9 +150,8 @@ def _fewer_layers(made: Made, names: list[str], example: Any) -> Made:
                 f"the network without {names} differs by {error:.1e} from the one whose layers hand "
                 f"on their input; they part at {where}"
             )
-    facts: dict[str, Any] = {
-        "proof": {"error": error, "effect": gap(made.module, small, args, kwargs)}
-    }
+    effect = difference(got, floats(run(made.module, args, kwargs)))
+    facts: dict[str, Any] = {"proof": {"error": error, "effect": effect}}
     facts |= {"error": 0.0, "level": "B" if edits.attributes else "A"}
     if made.removal is not None:
         first = made.facts["proof"]
@@ -185,13 +187,12 @@ def tell_config(stock: nn.Module, made: Made, fit: Fit, example: Any) -> None:
     if fit.why:  # no class builds it: what its modules say of themselves stays
         fit = replace(fit, stale=())
     settings = settings_as_changes(stock.config, fit.settings) if fit.settings else []
-    before = copy.deepcopy(made.module) if fit.stale else made.module
     late = _before_numbers(stock, made, fit.stale)
     told = (*settings, *fit.stale)
+    runs = bool(fit.stale) and not any(p.is_meta for p in made.module.parameters())
+    before = floats(run(made.module, *arguments(example))) if runs else []
     replay(made.module, Edits(attributes=told))
-    args, kwargs = arguments(example)
-    runs = not any(p.is_meta for p in made.module.parameters())
-    if runs and fit.stale and not gap(before, made.module, args, kwargs) <= TOLERANCE:
+    if runs and not difference(floats(run(made.module, *arguments(example))), before) <= TOLERANCE:
         back = (c.model_copy(update={"old": c.new, "new": c.old}) for c in told)
         replay(made.module, Edits(attributes=tuple(back)))
         names = ", ".join(f"{c.module}.{c.attribute}" for c in fit.stale[:3])
@@ -200,22 +201,7 @@ def tell_config(stock: nn.Module, made: Made, fit: Fit, example: Any) -> None:
     shared = share_config(stock, made.module, made.edits.attributes, settings, made.lost)
     attributes = _merged(shared, (*late, *settings))
     made.edits = made.edits.model_copy(update={"attributes": attributes})
-    why = fit.why or (_otherwise(made.module, args, kwargs) if runs else "")
-    made.fit = replace(fit, why=why)
-
-
-def _otherwise(small: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """How the stock class computes something else from the same weights; empty where it does not."""
-    try:
-        distance = gap(small, built_anew(small), args, kwargs)
-    except EXPORT_FAILURES as error:
-        return f"the stock architecture does not run with it: {said(error)}"
-    if distance <= TOLERANCE:
-        return ""
-    return (
-        f"its outputs would differ by {distance:.1e}: the stock architecture computes a scale or a "
-        "table from sizes that have changed"
-    )
+    made.fit = fit
 
 
 def _before_numbers(stock: nn.Module, made: Made, changes: Sequence[Change]) -> list[Change]:
@@ -234,26 +220,19 @@ def _merged(first: Sequence[Change], then: Sequence[Change]) -> tuple[Change, ..
     return tuple(out.values())
 
 
-def _compared(
-    stock: nn.Module, made: Made, layers: Mapping[str, bool], example: Any, double: bool
-) -> dict[str, Any]:
-    """How far the delivered network is from the masked one."""
+def _masks(
+    stock: nn.Module, made: Made, layers: Mapping[str, bool]
+) -> tuple[tuple[Target, ...], dict[str, Tensor]]:
+    """What went, as targets of `stock` and masks of them."""
     targets: dict[Axis, Target] = {}
     if made.traced is not None:
         targets = coupled_targets(made.traced, stock, list(made.plan))
     whole = [layer_target(stock, Block(name, exact)) for name, exact in layers.items()]
-    every = [*targets.values(), *whole]
+    every = (*targets.values(), *whole)
     masks = {t.name: torch.zeros(t.shape, dtype=torch.bool) for t in every}
     for axis, units in made.plan.items():
         masks[targets[axis].name][units] = True
-    masked = Masks().apply(copy.deepcopy(stock), tuple(every), masks)
-    small = made.module
-    args, kwargs = arguments(example)
-    if double:
-        masked, small = (copy.deepcopy(m).double() for m in (masked, small))
-        args, kwargs = _doubled(args), {k: _doubled([v])[0] for k, v in kwargs.items()}
-    difference = gap(masked, small, args, kwargs, _read(made.traced))
-    return {"difference": difference}
+    return every, masks
 
 
 def _is_exact(plan: Plan, layers: Mapping[str, bool], norms: bool) -> bool:
@@ -265,8 +244,3 @@ def _read(traced: Trace | None) -> Callable[[Any], list[Tensor]]:
     """The outputs that keep their sizes; all, where only layers went or parts were traced."""
     captured = traced.inference.captured if traced is not None else None
     return captured.outputs.floats if captured is not None and captured.parts is None else floats
-
-
-def _doubled(values: Sequence[Any]) -> tuple[Any, ...]:
-    is_float = lambda v: isinstance(v, torch.Tensor) and v.is_floating_point()  # noqa: E731
-    return tuple(v.double() if is_float(v) else v for v in values)

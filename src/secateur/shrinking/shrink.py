@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,16 +10,20 @@ from torch import nn
 
 from ..artifact.source import before_pruning
 from ..core.edits import Edits
-from ..core.errors import PlanError
+from ..core.errors import PlanError, SecateurError
 from ..core.origin import set_origin
 from ..core.recipe import Recipe
 from ..core.result import Result
 from ..materialise import HardMasks
 from ..structure.config import has_config
 from ..structure.coupled import Chosen, Coupled, chosen, trace_example
-from ..structure.example import example_in_words
+from ..structure.example import arguments, example_in_words
 from ..structure.fewer_layers import new_names, twin
+from ..structure.graph import Trace
+from ..structure.graph.capture import EXPORT_FAILURES
+from ..structure.remembered import recalled
 from .asked import asked_for, plan_of
+from .compared import TOLERANCE
 from .experts import experts_asked, without_experts
 from .follow import Followed, check_optimizer, follow, take_over
 from .made import Made, make
@@ -95,9 +99,32 @@ def _made(
     outputs: tuple[str, ...] | None,
 ) -> Made:
     asked = asked_for(what, keep, stock, example)
-    traced = trace_example(stock, example, "shrink", outputs) if asked.traces else None
-    plan = plan_of(asked, traced, stock) if traced is not None else {}
-    return make(stock, traced, plan, asked.layers, example, norms, double)
+    if not asked.traces:
+        return make(stock, None, {}, asked.layers, example, norms, double)
+
+    def made(traced: Trace) -> Made:
+        plan = plan_of(asked, traced, stock)
+        return make(stock, traced, plan, asked.layers, example, norms, double)
+
+    model = what.model if isinstance(what, Result) else what
+    known = recalled(model, stock, *arguments(example), outputs)
+    found = _made_from(known, made) if known is not None else None
+    return found or made(trace_example(stock, example, "shrink", outputs))
+
+
+def _made_from(known: Trace, made: Callable[[Trace], Made]) -> Made | None:
+    """What is made from a trace that is remembered; None where the network has to be traced again.
+
+    At levels A and B the network's own code runs in what is delivered: there a trace that was no
+    longer true would show. Errors are told from a trace of the network as it is.
+    """
+    try:
+        out = made(known)
+    except (SecateurError, *EXPORT_FAILURES):
+        return None
+    facts = out.facts
+    agrees = not facts["exact"] or facts["difference"] <= TOLERANCE
+    return out if facts["level"] in "AB" and agrees else None
 
 
 def _outputs(what: Result | nn.Module, outputs: Chosen) -> tuple[str, ...] | None:

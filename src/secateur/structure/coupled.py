@@ -20,6 +20,7 @@ from .graph.capture import SECONDS
 from .graph.kinds import KINDS
 from .graph.proof import norm_directions
 from .graph.targets import targets_of
+from .remembered import remembering
 
 
 @register("coupled")
@@ -141,7 +142,9 @@ def trace_example(
             f"{who} traces the network and needs an input; pass example=... (a tensor, a tuple "
             "of arguments or a dict of keywords)"
         )
-    return trace(model, *arguments(example), outputs=outputs, seconds=seconds)
+    args, kwargs = arguments(example)
+    follow = lambda: trace(model, args, kwargs, outputs=outputs, seconds=seconds)  # noqa: E731
+    return remembering(model, args, kwargs, outputs, follow)
 
 
 def coupled_targets(traced: Trace, model: nn.Module, axes: Sequence[Axis]) -> dict[Axis, Target]:

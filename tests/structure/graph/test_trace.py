@@ -232,13 +232,15 @@ def test_over_budget_everything_that_is_left_is_frozen() -> None:
 @pytest.mark.parametrize("name", ["swin", "llama", "shufflenet", "multihead"])
 def test_the_batch_stays_free(name: str) -> None:
     """Traced at batch 2 with half of every axis removed, the graph runs at batch 5."""
-    from secateur.structure.graph.edit import rebuild, sliced
+    from secateur.structure.graph.edit import edited, sliced
+    from secateur.structure.graph.graphnet import as_module
 
     model, (args, kwargs) = make(name)
     traced = trace(model, args, kwargs, dynamic=True)
     assert traced.inference.captured.dynamic
     kept = half(traced.axes)
-    small = rebuild(traced.inference, sliced(traced.inference, kept), kept)
+    tensors = sliced(traced.inference, kept)
+    small = as_module(edited(traced.inference, kept), lambda name: tensors[name])
 
     def five(t: Tensor) -> Tensor:
         return torch.cat([t, t, t[:1]])

@@ -95,7 +95,7 @@ def _members(found: Inference) -> dict[Var, list[Slice]]:
 
 def _in_order_of_use(found: Inference) -> list[str]:
     """Tensor names by the first node that reads them; twins count once, unread tensors last."""
-    order = {node: i for i, node in enumerate(found.captured.module.graph.nodes)}
+    order = {node: i for i, node in enumerate(found.captured.graph.nodes)}
     first: dict[str, int] = {}
     for node in order:
         name = str(node.target)
@@ -113,7 +113,7 @@ def _in_order_of_use(found: Inference) -> list[str]:
 def _is_used_parameter(found: Inference, tensor: str) -> bool:
     used = any(
         node.users
-        for node in found.captured.module.graph.nodes
+        for node in found.captured.graph.nodes
         if node.op == "get_attr" and str(node.target) in found.captured.twins[tensor]
     )
     return used and isinstance(found.captured.tensors[tensor], nn.Parameter)

@@ -36,8 +36,9 @@ class Captured:
     """A network as a graph.
 
     Attributes:
-        module: the graph with its parameters and buffers as attributes under their own names.
+        graph: it reads parameters and buffers under their own names.
         tensors: name -> tensor, for every parameter, buffer and constant the graph reads.
+        regions: name -> graph, where an operator takes graphs.
         twins: name -> all names of the same tensor in the network (tied weights), itself among them.
         dynamic: whether the batch size is free.
         outputs: which of its outputs keep their sizes.
@@ -45,11 +46,11 @@ class Captured:
         provenance: the attributes that the integers of the graph come from.
     """
 
-    module: fx.GraphModule
+    graph: fx.Graph
     tensors: dict[str, Tensor]
     twins: dict[str, tuple[str, ...]]
+    regions: dict[str, Any]
     dynamic: bool
-    program: ExportedProgram = field(repr=False)
     outputs: Outputs
     parts: Parts | None = None
     provenance: Provenance = field(default_factory=Provenance, repr=False)
@@ -117,11 +118,15 @@ def capture(
     normalise(module)
     provenance = read(module.graph)
     forget(program.graph)
-    tensors = {str(n.target): _read(module, n) for n in module.graph.nodes if n.op == "get_attr"}
-    held = {name: t for name, t in tensors.items() if isinstance(t, Tensor)}
+    read_by_graph = {
+        str(n.target): _read(module, n) for n in module.graph.nodes if n.op == "get_attr"
+    }
+    tensors = {name: t for name, t in read_by_graph.items() if isinstance(t, Tensor)}
+    regions = {name: v for name, v in read_by_graph.items() if name not in tensors}
+    module.graph.owning_module = None  # it holds the tensors
     chosen = outputs_of(program.call_spec.out_spec, outputs if parts is None else None)
-    twins = _twins(model, held)
-    return Captured(module, held, twins, free, program, chosen, parts, provenance)
+    twins = twins_of(model, tensors)
+    return Captured(module.graph, tensors, twins, regions, free, chosen, parts, provenance)
 
 
 def _export(
@@ -191,7 +196,8 @@ def storage_key(tensor: Tensor) -> tuple[Any, ...]:
     )
 
 
-def _twins(model: nn.Module, held: dict[str, Tensor]) -> dict[str, tuple[str, ...]]:
+def twins_of(model: nn.Module, held: dict[str, Tensor]) -> dict[str, tuple[str, ...]]:
+    """Name -> all names of the same tensor in the network, of those that a graph holds."""
     names: dict[tuple[Any, ...], list[str]] = {}
     own = [
         *model.named_parameters(remove_duplicate=False),

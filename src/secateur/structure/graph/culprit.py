@@ -7,36 +7,22 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from secateur.structure.graph.capture import as_traced
+from secateur.structure.graph.graph_run import GraphRun
 from secateur.structure.graph.infer import Inference, layer_of
 from secateur.structure.graph.op import base_name
 from secateur.structure.graph.positions import Kept, kept_positions, kept_size
 from secateur.structure.graph.terms import size
 
 
-class _Recorder(fx.Interpreter):
-    """Runs a graph and remembers the tensor of every node."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module, garbage_collect_values=False)
-        self.seen: dict[str, Tensor] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        """The value of a node."""
-        value = super().run_node(n)
-        if isinstance(value, Tensor) and value.is_floating_point():
-            self.seen[n.name] = value
-        return value
-
-
 def first_operator(
     found: Inference,
     kept: Kept,
-    masked: fx.GraphModule,
-    removed: fx.GraphModule,
+    masked: GraphRun,
+    removed: GraphRun,
     inputs: Sequence[Any],
     tolerance: float,
 ) -> str:
@@ -45,21 +31,13 @@ def first_operator(
     Args:
         inputs: the example's leaves, in order.
     """
-    runs = [record(graph, inputs) for graph in (masked, removed)]
-    for node in found.captured.module.graph.nodes:
+    runs = [graph.record(inputs) for graph in (masked, removed)]
+    for node in found.captured.graph.nodes:
         if node.op == "call_function" and all(node.name in run for run in runs):
             want = _kept_part(runs[0][node.name], found.values[node], kept)
             if want is not None and apart(want, runs[1][node.name], tolerance):
                 return f"operator {base_name(node)} in layer '{layer_of(node)}' ({node.name})"
     return "the outputs alone"
-
-
-def record(graph: fx.GraphModule, inputs: Sequence[Any]) -> dict[str, Tensor]:
-    """The floating-point tensor of every node, by its name, on the leaves of an example."""
-    recorder = _Recorder(graph)
-    with torch.no_grad():
-        recorder.run(*inputs, enable_io_processing=False)
-    return recorder.seen
 
 
 def _kept_part(value: Tensor, terms: Any, kept: Kept) -> Tensor | None:

@@ -46,18 +46,17 @@ def cut_tensor(tensor: Tensor, terms: tuple[Term, ...], kept: Kept) -> Tensor:
     return nn.Parameter(data, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else data
 
 
-def rebuild(
+def edited(
     found: Inference,
-    tensors: Mapping[str, Tensor],
     kept: Kept | None = None,
     preserve: bool = False,
     change: Callable[[fx.Graph], None] | None = None,
-) -> fx.GraphModule:
-    """The graph over other tensors, with its arguments patched for `kept`.
+) -> fx.Graph:
+    """A copy of the graph with its arguments patched for `kept`.
 
     With `preserve`, normalisations keep dividing by the old count; `change` may edit the copy further.
     """
-    graph, nodes = _copy_graph(found.captured.module.graph)
+    graph, nodes = _copy_graph(found.captured.graph)
     if kept is not None:
         for patch in found.patches:
             apply_patch(patch, nodes[patch.node], kept)
@@ -65,13 +64,12 @@ def rebuild(
             keep_old_counts(found, nodes, kept)
     if change is not None:
         change(graph)
-    root: dict[str, Any] = dict(tensors)
-    for node in graph.nodes:
-        if node.op == "get_attr" and str(node.target) not in root:
-            root[str(node.target)] = found.captured.module.get_submodule(str(node.target))
-    module = fx.GraphModule(root, graph)
-    module.eval()
-    return module
+    return graph
+
+
+def held(found: Inference, name: str, tensors: Mapping[str, Tensor]) -> Any:
+    """What the graph reads under a name: a tensor, or the graph of a region."""
+    return tensors[name] if name in tensors else found.captured.regions[name]
 
 
 def _copy_graph(source: fx.Graph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:

@@ -93,7 +93,7 @@ def _compared(found: Inference, kept: Kept, out: Solution) -> None:
 def _given_sizes(found: Inference, kept: Kept, module: str, dim: int, old: int) -> set[int]:
     """Sizes since of a dimension of what a module is given from outside, that was `old`."""
     out: set[int] = set()
-    for node in found.captured.module.graph.nodes:
+    for node in found.captured.graph.nodes:
         if module not in owners_of(node):
             continue
         for source in node.all_input_nodes:

@@ -83,7 +83,7 @@ def find_folds(model: nn.Module, found: Inference, kept: Kept) -> Folds | None:
 def _shift(found: Inference, weight: str) -> float | None:
     """What every use of a weight adds to it before it multiplies; None where uses differ."""
     reads = [
-        node for node in found.captured.module.graph.nodes
+        node for node in found.captured.graph.nodes
         if node.op == "get_attr" and str(node.target) in found.captured.twins[weight]
     ]  # fmt: skip
     added = {shift for node in reads for shift in _added(node)}
@@ -124,7 +124,7 @@ def scale_weights(
 
 def _averages(found: Inference, kept: Kept) -> Iterator[tuple[fx.Node, int, int]]:
     """Operators that average over a dimension that loses units, with the old and the new count."""
-    for node in found.captured.module.graph.nodes:
+    for node in found.captured.graph.nodes:
         if node.op == "call_function" and base_name(node) in REWRITES:
             old, new = counted(Op(node, found.values, found.solver), kept)
             if old != new:
@@ -139,7 +139,7 @@ def _eps(model: nn.Module, norm: str, found: Inference) -> str | None:
         return None
     constants = {
         value
-        for node in found.captured.module.graph.nodes
+        for node in found.captured.graph.nodes
         if owners_of(node)[0] == norm
         for value in (*node.args, *node.kwargs.values())
         if isinstance(value, float)

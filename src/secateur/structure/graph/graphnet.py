@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import fx
@@ -46,18 +47,11 @@ def _switch(node: fx.Node) -> str | None:
     return DROPOUTS.get(name)
 
 
-def as_module(graph: fx.GraphModule) -> GraphNet:
-    """A `GraphNet` over the tensors and the graph of a rebuilt module."""
-    root: dict[str, Any] = {}
-    for node in graph.graph.nodes:
-        if node.op == "get_attr":
-            root[str(node.target)] = _read(graph, str(node.target))
-    net = GraphNet(root, graph.graph)
+def as_module(graph: fx.Graph, read: Callable[[str], Any]) -> GraphNet:
+    """A `GraphNet` over a graph, `read` giving what goes by each name in it."""
+    root = {
+        str(node.target): read(str(node.target)) for node in graph.nodes if node.op == "get_attr"
+    }
+    net = GraphNet(root, graph)
     net.eval()
     return net
-
-
-def _read(module: Any, name: str) -> Any:
-    for part in name.split("."):
-        module = getattr(module, part)
-    return module

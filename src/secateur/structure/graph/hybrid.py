@@ -79,7 +79,7 @@ def graph_modules(
 
 def _patch(program: ExportedProgram, found: Inference, kept: Kept) -> None:
     """Apply the patches to a second capture of the same network, call by call."""
-    first, second = _calls(found.captured.module.graph), _calls(program.graph)
+    first, second = _calls(found.captured.graph), _calls(program.graph)
     if [base_name(n) for n in first] != [base_name(n) for n in second]:
         raise RuntimeError("the second capture differs from the first")
     twin = dict(zip(first, second, strict=True))

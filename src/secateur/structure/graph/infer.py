@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +62,7 @@ def infer(captured: Captured, limits: Limits | None = None) -> Inference:
     """Run the rules over the graph, once, in order."""
     found = Inference(captured, Solver(limits))
     shared: dict[tuple[str, ...], Dims] = {}
-    for node in captured.module.graph.nodes:
+    for node in captured.graph.nodes:
         found.solver.where = f"{node.name} in {layer_of(node) or 'the model'}"
         found.values[node] = _value(found, node, shared)
     _freeze_overlaps(found)
@@ -180,8 +180,17 @@ def _broken(op: Op, what: str) -> TraceError:
 
 def _freeze_overlaps(found: Inference) -> None:
     """Two different views of one storage cannot be cut apart: they stay."""
+    for name, other in overlapping(found.captured.tensors, found.captured.twins):
+        _freeze_value(found.solver, found.terms[name], f"shares memory with {other}")
+        _freeze_value(found.solver, found.terms[other], f"shares memory with {name}")
+
+
+def overlapping(
+    tensors: Mapping[str, Tensor], twins: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, str]]:
+    """Pairs of tensors that share memory and are not the same."""
     spans: dict[int, list[tuple[int, int, str]]] = {}
-    for name, tensor in found.captured.tensors.items():
+    for name, tensor in tensors.items():
         start = int(tensor.storage_offset())
         reach = (
             sum((int(n) - 1) * int(s) for n, s in zip(tensor.shape, tensor.stride(), strict=True))
@@ -192,10 +201,8 @@ def _freeze_overlaps(found: Inference) -> None:
     for held in spans.values():
         for i, (start, end, name) in enumerate(held):
             for start2, end2, other in held[i + 1 :]:
-                same = other in found.captured.twins[name]
-                if not same and start < end2 and start2 < end:
-                    _freeze_value(found.solver, found.terms[name], f"shares memory with {other}")
-                    _freeze_value(found.solver, found.terms[other], f"shares memory with {name}")
+                if other not in twins[name] and start < end2 and start2 < end:
+                    yield name, other
 
 
 def _resolve_all(found: Inference) -> None:

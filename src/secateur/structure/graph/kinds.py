@@ -150,7 +150,7 @@ def _nest(facts: Facts, term: Term, above: set[Var]) -> None:
 
 def _feeds_rotation(found: Inference, name: str) -> bool:
     """Whether a buffer reaches a cosine or sine within a few operators."""
-    graph = found.captured.module.graph
+    graph = found.captured.graph
     nodes = [n for n in graph.nodes if n.op == "get_attr" and str(n.target) == name]
     for _ in range(8):
         nodes = list({user for node in nodes for user in node.users})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from torch.utils import _pytree as pytree
 
 from secateur.structure.graph.capture import as_traced
 from secateur.structure.graph.culprit import first_operator
-from secateur.structure.graph.edit import argument, rebuild, sliced
+from secateur.structure.graph.edit import argument, edited, held, sliced
+from secateur.structure.graph.graph_run import GraphRun
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.op import base_name
 from secateur.structure.graph.positions import Kept, kept_positions, kept_size
@@ -41,6 +42,7 @@ class Proof:
         shapes: whether the outputs have the shapes they had.
         finite: whether every output is finite where the whole network's is.
         first: where removed and masked part first, if they do.
+        outputs: what the removed network gives, in float64.
     """
 
     error: float
@@ -48,6 +50,7 @@ class Proof:
     shapes: bool
     finite: bool
     first: str = ""
+    outputs: Sequence[Tensor] = field(default=(), repr=False, compare=False)
 
     def holds(self, tolerance: float = TOLERANCE) -> bool:
         """Whether the smaller network computes what the masked one does."""
@@ -60,41 +63,63 @@ def compare(
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None = None,
     preserve: bool = False,
-    double: bool = True,
-    seed: int = 0,
     locate: bool = False,
+    values: Mapping[str, Tensor] | None = None,
 ) -> Proof:
-    """Run whole, masked and removed networks on the example and compare; `locate` where they part."""
+    """Run masked and removed networks on the example in float64, and the whole one, and compare.
+
+    Args:
+        preserve: let normalisations keep dividing by the old count.
+        locate: say where the two part, if they do.
+        values: what the graph's tensors are; `randomised` where None.
+    """
     given = found.captured.inputs(args, kwargs)
-    values = randomised(found, seed, double)
-    change = _all_double if double else None
-    inputs = pytree.tree_map(_double, given) if double else given
+    values = randomised(found) if values is None else values
+    small = sliced(found, kept, values)
+    leaves = [_double(leaf) for leaf in pytree.tree_leaves(given)]
+    masking = Masking(found, kept)
     nets = [
-        rebuild(found, masked(found, kept, values), change=change),
-        rebuild(found, sliced(found, kept, values), kept, preserve, change),
+        _in_float64(found, values, masking.zeroed),
+        _in_float64(found, small, lambda name, tensor: tensor, kept, preserve),
     ]
-    with torch.no_grad(), _default_dtype(torch.float64 if double else torch.get_default_dtype()):
-        zeroed, removed = (
-            found.captured.outputs.floats(net(*inputs[0], **inputs[1])) for net in nets
-        )
+    with _default_dtype(torch.float64):
+        zeroed, removed = (found.captured.outputs.floats(net.outputs(leaves)) for net in nets)
         error = difference(removed, zeroed)
         first = ""
         if locate and not error <= TOLERANCE:
-            flat = pytree.tree_leaves(inputs)
-            first = first_operator(found, kept, nets[0], nets[1], flat, TOLERANCE)
-    with torch.no_grad():  # how far masking goes is no matter of digits: in the network's own dtype
-        net = rebuild(found, randomised(found, seed))
-        whole = found.captured.outputs.floats(net(*given[0], **given[1]))
+            first = first_operator(found, kept, nets[0], nets[1], leaves, TOLERANCE)
+    # how far masking goes is no matter of digits: in the network's own dtype
+    net = GraphRun(edited(found), lambda name: held(found, name, values))
+    whole = found.captured.outputs.floats(net.outputs(pytree.tree_leaves(given)))
     return Proof(
         first=first,
         error=error,
         effect=difference([t.to(z.dtype) for t, z in zip(whole, zeroed, strict=True)], zeroed),
         shapes=[t.shape for t in removed] == [t.shape for t in whole],
         finite=all(bool(torch.isfinite(t).all()) for t in [*removed, *zeroed]),
+        outputs=removed,
     )
 
 
-def randomised(found: Inference, seed: int = 0, double: bool = False) -> dict[str, Tensor]:
+def _in_float64(
+    found: Inference,
+    values: Mapping[str, Tensor],
+    zeroed: Callable[[str, Tensor], Tensor],
+    kept: Kept | None = None,
+    preserve: bool = False,
+) -> GraphRun:
+    """A graph whose tensors are float64 from the time they are read; `zeroed` may write into them."""
+
+    def read(name: str) -> Any:
+        tensor = held(found, name, values)
+        if isinstance(tensor, Tensor) and tensor.is_floating_point():
+            return zeroed(name, tensor.detach().to(torch.float64, copy=True))
+        return tensor
+
+    return GraphRun(edited(found, kept, preserve, _all_double), read)
+
+
+def randomised(found: Inference, seed: int = 0) -> dict[str, Tensor]:
     """The tensors of the graph with random parameters and running statistics, large enough to matter."""
     generator = torch.Generator().manual_seed(seed)
     means, variances = _statistics(found)
@@ -103,7 +128,7 @@ def randomised(found: Inference, seed: int = 0, double: bool = False) -> dict[st
     for name, tensor in found.captured.tensors.items():
         key = found.captured.twins[name]
         if key not in done:
-            done[key] = _random_like(tensor, name in means, name in variances, generator, double)
+            done[key] = _random_like(tensor, name in means, name in variances, generator)
         out[name] = done[key]
     return out
 
@@ -111,7 +136,7 @@ def randomised(found: Inference, seed: int = 0, double: bool = False) -> dict[st
 def _statistics(found: Inference) -> tuple[set[str], set[str]]:
     means: set[str] = set()
     variances: set[str] = set()
-    for node in found.captured.module.graph.nodes:
+    for node in found.captured.graph.nodes:
         if node.op == "call_function" and base_name(node) in ("batch_norm", "instance_norm"):
             for name, target in (("running_mean", means), ("running_var", variances)):
                 given = argument(node, name)
@@ -120,55 +145,76 @@ def _statistics(found: Inference) -> tuple[set[str], set[str]]:
     return means, variances
 
 
-def _random_like(
-    tensor: Tensor, mean: bool, variance: bool, generator: torch.Generator, double: bool
-) -> Tensor:
+def _random_like(tensor: Tensor, mean: bool, variance: bool, generator: torch.Generator) -> Tensor:
     if not tensor.is_floating_point():
         return tensor
-    data, dtype = tensor.detach(), torch.float64 if double else tensor.dtype
-    noise = torch.rand(data.shape, generator=generator).to(data.device, dtype).sub_(0.5)
+    data, parameter = tensor.detach(), isinstance(tensor, nn.Parameter)
+
+    def drawn(low: float, high: float) -> Tensor:
+        noise = torch.empty(data.shape, dtype=torch.float32).uniform_(
+            low, high, generator=generator
+        )
+        return noise.to(data.device, data.dtype)
+
     if variance:
-        data = noise.add_(1.0)
-    elif isinstance(tensor, nn.Parameter) and data.dim() > 1:
-        data = noise.mul_(math.sqrt(12.0 / max(data[0].numel(), 1)))  # variance 1 / fan-in
-    elif mean or isinstance(tensor, nn.Parameter):
-        data = noise.add_(data)
-    else:
-        data = data.to(dtype, copy=True)
-    return nn.Parameter(data, False) if isinstance(tensor, nn.Parameter) else data
+        data = drawn(0.5, 1.5)
+    elif parameter and data.dim() > 1:
+        reach = math.sqrt(3.0 / max(data[0].numel(), 1))  # variance 1 / fan-in
+        data = drawn(-reach, reach)
+    elif mean or parameter:
+        data = drawn(-0.5, 0.5).add_(data)
+    return nn.Parameter(data, False) if parameter else data
+
+
+class Masking:
+    """Where the units that go lie in parameters and running means; other buffers are left alone."""
+
+    def __init__(self, found: Inference, kept: Kept) -> None:
+        self.found, self.kept = found, kept
+        self.means, _ = _statistics(found)
+        self.directions = norm_directions(found)
+
+    def touches(self, name: str) -> bool:
+        """Whether any of a tensor is zeroed."""
+        return bool(self._gone(name))
+
+    def zeroed(self, name: str, tensor: Tensor) -> Tensor:
+        """The tensor, with zeros written where its units go."""
+        for dim, units in self._gone(name).items():
+            tensor.index_fill_(dim, units.to(tensor.device), 0)
+        return tensor
+
+    def _gone(self, name: str) -> dict[int, Tensor]:
+        own = self.found.captured.tensors[name]
+        if not (isinstance(own, nn.Parameter) or name in self.means):
+            return {}
+        return {
+            dim: _rest(kept_positions(term, self.kept), own.shape[dim])
+            for dim, term in enumerate(self.found.terms[name])
+            if (name, dim) not in self.directions and kept_size(term, self.kept) != size(term)
+        }
 
 
 def masked(found: Inference, kept: Kept, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Parameters (and running means) with the units that go set to zero; other buffers are left alone."""
-    means, _ = _statistics(found)
-    directions = norm_directions(found)
-    out = {}
-    for name, tensor in tensors.items():
-        cuts = {}
-        if isinstance(tensor, nn.Parameter) or name in means:
-            cuts = {
-                dim: kept_positions(term, kept)
-                for dim, term in enumerate(found.terms[name])
-                if (name, dim) not in directions and kept_size(term, kept) != size(term)
-            }
-        out[name] = _zeroed(tensor, cuts) if cuts else tensor
-    return out
+    """The tensors with the units that go set to zero, copied where there are any."""
+    masking = Masking(found, kept)
+    return {
+        name: masking.zeroed(name, tensor.detach().clone()) if masking.touches(name) else tensor
+        for name, tensor in tensors.items()
+    }
 
 
-def _zeroed(tensor: Tensor, cuts: Mapping[int, NDArray[np.int64]]) -> Tensor:
-    """A copy that is zero outside the given positions of each dimension."""
-    data = tensor.detach().clone()
-    for dim, positions in cuts.items():
-        gone = torch.ones(data.shape[dim], dtype=torch.bool)
-        gone[torch.from_numpy(positions)] = False
-        data.index_fill_(dim, gone.nonzero()[:, 0].to(data.device), 0)
-    return data
+def _rest(positions: NDArray[np.int64], size: int) -> Tensor:
+    """The other positions of a dimension."""
+    gone = torch.ones(size, dtype=torch.bool)
+    gone[torch.from_numpy(positions)] = False
+    return gone.nonzero()[:, 0]
 
 
 def norm_directions(found: Inference) -> set[tuple[str, int]]:
     """Rows of weight-normalised directions: zero they have no direction, their length g is zeroed instead."""
     out = set()
-    for node in found.captured.module.graph.nodes:
+    for node in found.captured.graph.nodes:
         if node.op == "call_function" and base_name(node) in (
             "_weight_norm",
             "_weight_norm_interface",
@@ -203,8 +249,13 @@ def gap(
 ) -> float:
     """Largest difference of the outputs that `read` takes, relative to the largest of `a`."""
     read = read or floats
-    with torch.no_grad(), as_traced(a), as_traced(b):
-        return difference(read(b(*args, **kwargs)), read(a(*args, **kwargs)))
+    return difference(read(run(b, args, kwargs)), read(run(a, args, kwargs)))
+
+
+def run(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What a network gives when it runs as it is traced."""
+    with torch.no_grad(), as_traced(model):
+        return model(*args, **kwargs)
 
 
 def _double(value: Any) -> Any:

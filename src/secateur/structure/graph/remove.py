@@ -13,11 +13,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from secateur.structure.graph.attributes import (
     Attributes,
@@ -28,10 +30,11 @@ from secateur.structure.graph.attributes import (
 )
 from secateur.structure.graph.axes import Axis
 from secateur.structure.graph.capture import EXPORT_FAILURES, as_traced
-from secateur.structure.graph.edit import rebuild, sliced
+from secateur.structure.graph.edit import edited, held, sliced
 from secateur.structure.graph.errors import ProofError, TraceError
 from secateur.structure.graph.export import said
 from secateur.structure.graph.folds import Folds, find_folds, scale_weights
+from secateur.structure.graph.graph_run import GraphRun
 from secateur.structure.graph.graphnet import as_module
 from secateur.structure.graph.hybrid import graph_modules, owners_to_replace, put
 from secateur.structure.graph.infer import Inference
@@ -102,26 +105,25 @@ def remove(
     module with the smaller graph. With `preserve_norms`, normalisations keep dividing by the old count:
     folded into the weights and eps of RMS norms (levels A and B), else said by the whole graph (level D).
     """
+    found, kept = traced.inference, kept_units(plan)
     example = (args, dict(kwargs or {}))
-    args, kwargs = traced.inference.captured.inputs(*example)
-    kept = kept_units(plan)
-    proof = prove(traced, plan, args, kwargs, preserve_norms)
-    found = traced.inference
-    tensors = sliced(found, kept)
-    small = rebuild(found, tensors, kept, preserve_norms)
-    values = sliced(found, kept, randomised(found))
-    wanted = _outputs(found, small, values, args, kwargs)
+    inputs = found.captured.inputs(*example)
+    values = randomised(found)
+    proof = prove(traced, plan, *inputs, preserve_norms, values)
+    wanted = _Wanted(
+        found, kept, preserve_norms, sliced(found, kept, values), inputs, proof.outputs
+    )
+    del values  # as large as the network
     failed: dict[str, str] = {}
     folds = find_folds(model, found, kept) if preserve_norms else NO_FOLDS
     if preserve_norms:
         levels = "".join(level for level in levels if level in ("ABD" if folds else "D"))
     for level in levels:
         used = folds if folds is not None and level in "AB" else NO_FOLDS
-        own, random = used.scaled(tensors), used.scaled(values)
-        for made in BUILDERS[level](model, traced, kept, small, args, kwargs):
+        for made in BUILDERS[level](model, wanted):
             if isinstance(made, _Made):
                 made = _fold(made, used)
-            error = _distance(found, made, wanted, own, random, args, kwargs)
+            error = wanted.distance(made, used)
             if isinstance(made, _Made) and isinstance(error, float) and error <= tolerance:
                 if found.captured.parts is not None:
                     exact = all(axis.exact for axis in plan)
@@ -147,12 +149,16 @@ def prove(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     preserve_norms: bool = False,
+    values: Mapping[str, Tensor] | None = None,
 ) -> Proof:
-    """Compare masked and removed; raises when they differ though every axis of the plan is exact."""
+    """Compare masked and removed; raises when they differ though every axis of the plan is exact.
+
+    `values` are the graph's tensors for the comparison, as for `compare`.
+    """
     kept = kept_units(plan)
     exact = all(axis.exact or (preserve_norms and axis.mends) for axis in plan)
     found = traced.inference
-    proof = compare(found, kept, args, kwargs, preserve=preserve_norms, locate=exact)
+    proof = compare(found, kept, args, kwargs, preserve_norms, exact, values)
     if not proof.shapes or not proof.finite:
         raise ProofError(f"the smaller network's output is wrong in shape or not finite: {proof}")
     if exact and not proof.holds():
@@ -186,47 +192,75 @@ def _fold(made: _Made, folds: Folds) -> _Made:
     return replace(made, changes=(*made.changes, *folds.changes))
 
 
-def _outputs(
-    found: Inference,
-    module: nn.Module,
-    values: Mapping[str, Tensor],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-) -> list[Tensor]:
-    """The outputs of a module with other values in its parameters and buffers."""
-    held = [
-        *module.named_parameters(remove_duplicate=False),
-        *module.named_buffers(remove_duplicate=False),
-    ]
-    captured = found.captured
-    graph = isinstance(module, fx.GraphModule)
-    with torch.no_grad(), as_traced(module) if graph else captured.running(module):
-        swapped = {name: values[name] for name, _ in held if name in values}
-        output = torch.func.functional_call(module, swapped, tuple(args), dict(kwargs))
-    return captured.outputs.floats(output)
+class _Wanted:
+    """What a delivered module has to be: the smaller graph, with random values and with the network's own.
 
+    Attributes:
+        found, kept: what was inferred, and what stays.
+        graph: the edited graph.
+        values: its random tensors.
+        args, kwargs: what it is run on.
+        proved: what it gives then in float64.
+    """
 
-def _distance(
-    found: Inference,
-    made: _Made | str,
-    wanted: list[Tensor],
-    own: Mapping[str, Tensor],
-    values: Mapping[str, Tensor],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-) -> float | str:
-    """Relative distance of a delivered module from the smaller graph, or why it does not run."""
-    if isinstance(made, str):
-        return made
-    try:
-        got = _outputs(found, made.module, values, args, kwargs)
-    except EXPORT_FAILURES as error:
-        return said(error)
-    if wrong := _other_tensors(made.module, own):
-        return f"tensor {wrong} is not the one the graph has"
-    if [t.shape for t in got] != [t.shape for t in wanted]:
-        return "its outputs have other shapes"
-    return difference(got, wanted)
+    def __init__(
+        self,
+        found: Inference,
+        kept: Kept,
+        preserve: bool,
+        values: dict[str, Tensor],
+        inputs: Any,
+        proved: Sequence[Tensor],
+    ) -> None:
+        self.found, self.kept, self.values, self.proved = found, kept, values, proved
+        self.args, self.kwargs = inputs
+        self.graph = edited(found, kept, preserve)
+
+    @property
+    def run(self) -> GraphRun:
+        """The graph over its random tensors."""
+        return GraphRun(self.graph, lambda name: held(self.found, name, self.values))
+
+    @cached_property
+    def outputs(self) -> list[Tensor]:
+        """What it gives in the network's own dtypes."""
+        leaves = pytree.tree_leaves((self.args, self.kwargs))
+        return self.found.captured.outputs.floats(self.run.outputs(leaves))
+
+    @cached_property
+    def own(self) -> dict[str, Tensor]:
+        """The network's own tensors without what goes."""
+        return sliced(self.found, self.kept)
+
+    def distance(self, made: _Made | str, folds: Folds) -> float | str:
+        """Relative distance of a delivered module, or why it does not run."""
+        if isinstance(made, str):
+            return made
+        try:
+            got = self._got(made.module, folds.scaled(self.values))
+        except EXPORT_FAILURES as error:
+            return said(error)
+        if wrong := _other_tensors(made.module, folds.scaled(self.own)):
+            return f"tensor {wrong} is not the one the graph has"
+        if [t.shape for t in got] != [t.shape for t in self.proved]:
+            return "its outputs have other shapes"
+        exact = difference([t.double() for t in got], list(self.proved))
+        if exact <= CLOSE:
+            return exact
+        return difference(got, self.outputs)  # rounding aside: dtypes of few digits, deep networks
+
+    def _got(self, module: nn.Module, values: Mapping[str, Tensor]) -> list[Tensor]:
+        """The outputs of a module with other values in its parameters and buffers."""
+        captured = self.found.captured
+        tensors = [
+            *module.named_parameters(remove_duplicate=False),
+            *module.named_buffers(remove_duplicate=False),
+        ]
+        swapped = {name: values[name] for name, _ in tensors if name in values}
+        graph = isinstance(module, fx.GraphModule)
+        with torch.no_grad(), as_traced(module) if graph else captured.running(module):
+            output = torch.func.functional_call(module, swapped, tuple(self.args), self.kwargs)
+        return captured.outputs.floats(output)
 
 
 def _other_tensors(module: nn.Module, wanted: Mapping[str, Tensor]) -> str | None:
@@ -255,44 +289,35 @@ def eager(
     return small, attributes
 
 
-def _level_a(model: nn.Module, traced: Trace, kept: Kept, *_: Any) -> Iterator[_Made]:
-    small, attributes = eager(model, traced.inference, kept, own=False)
+def _level_a(model: nn.Module, wanted: _Wanted) -> Iterator[_Made]:
+    small, attributes = eager(model, wanted.found, wanted.kept, own=False)
     yield _Made(small, tuple(attributes.changes))
 
 
-def _level_b(model: nn.Module, traced: Trace, kept: Kept, *_: Any) -> Iterator[_Made]:
-    small, attributes = eager(model, traced.inference, kept, own=True)
+def _level_b(model: nn.Module, wanted: _Wanted) -> Iterator[_Made]:
+    small, attributes = eager(model, wanted.found, wanted.kept, own=True)
     yield _Made(small, tuple(attributes.changes))
 
 
-def _level_c(
-    model: nn.Module,
-    traced: Trace,
-    kept: Kept,
-    graph: fx.GraphModule,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-) -> Iterator[_Made | str]:
+def _level_c(model: nn.Module, wanted: _Wanted) -> Iterator[_Made | str]:
     """The modules with an unexplained constant, then also those at which the result is not the graph.
 
     Last, all that have a constant, with no attribute inferred.
     """
-    found = traced.inference
-    small, attributes = eager(model, found, kept, own=True)
-    values = sliced(found, kept, randomised(found))
-    random = rebuild(found, values, kept)
+    found = wanted.found
+    small, attributes = eager(model, found, wanted.kept, own=True)
     owners = owners_to_replace(model, attributes.unexplained)
     tried: list[list[str]] = []
     for _ in range(ROUNDS):
         if owners:
             tried.append(owners)
-            made = _hybrid(model, found, kept, owners, True, args, kwargs)
+            made = _hybrid(model, wanted, owners, own=True)
             yield made
             if isinstance(made, str):
                 break
             small = made.module
         with found.captured.running(small):
-            where = unlike(small, random, values, args, kwargs)
+            where = unlike(small, wanted.run, wanted.values, wanted.args, wanted.kwargs)
         where = where.rpartition(".")[0] if where in owners else where
         wider = owners_to_replace(model, [*owners, *([where] if where else [])])
         if wider == owners or not where:
@@ -300,23 +325,16 @@ def _level_c(
         owners = wider
     every = owners_to_replace(model, attributes.owners)
     if every and every not in tried:
-        yield _hybrid(model, found, kept, every, False, args, kwargs)
+        yield _hybrid(model, wanted, every, own=False)
     elif not tried:
         yield "no submodule holds the constants"
 
 
-def _hybrid(
-    model: nn.Module,
-    found: Inference,
-    kept: Kept,
-    owners: list[str],
-    own: bool,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-) -> _Made | str:
+def _hybrid(model: nn.Module, wanted: _Wanted, owners: list[str], own: bool) -> _Made | str:
     """A copy whose modules `owners` are graphs; `own`: with attributes inferred for the others."""
+    found, kept = wanted.found, wanted.kept
     try:
-        parts = graph_modules(model, found, kept, owners, args, kwargs)
+        parts = graph_modules(model, found, kept, owners, wanted.args, wanted.kwargs)
     except EXPORT_FAILURES as error:
         return said(error)
     small, attributes = eager(model, found, kept, own)
@@ -325,12 +343,15 @@ def _hybrid(
     return _Made(small, tuple(attributes.changes), tuple(owners))
 
 
-def _level_d(
-    model: nn.Module, traced: Trace, kept: Kept, small: fx.GraphModule, *_: Any
-) -> Iterator[_Made | str]:
-    yield _Made(as_module(small)) if traced.inference.captured.parts is None else NOT_WHOLE
+def _level_d(model: nn.Module, wanted: _Wanted) -> Iterator[_Made | str]:
+    if wanted.found.captured.parts is not None:
+        yield NOT_WHOLE
+    else:
+        yield _Made(as_module(wanted.graph, lambda name: held(wanted.found, name, wanted.own)))
 
 
+CLOSE = 1e-5
+"""What is as near as this to the float64 outputs needs no comparison with those of its own dtype."""
 NOT_WHOLE = "the graph holds parts of the network only"
 ROUNDS = 3
 """How often modules are added to those that become graphs; each time costs a capture."""

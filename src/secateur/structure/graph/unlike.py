@@ -8,19 +8,20 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from secateur.structure.graph.culprit import apart, record
+from secateur.structure.graph.culprit import apart
 from secateur.structure.graph.equations import owners_of
 from secateur.structure.graph.export import EXPORT_FAILURES, as_traced
+from secateur.structure.graph.graph_run import GraphRun
 
 TOLERANCE = 1e-4
 
 
 def unlike(
     module: nn.Module,
-    graph: fx.GraphModule,
+    graph: GraphRun,
     values: Mapping[str, Tensor],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
@@ -60,10 +61,10 @@ def unlike(
 
 
 def _by_module(
-    graph: fx.GraphModule, args: Sequence[Any], kwargs: Mapping[str, Any]
+    graph: GraphRun, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, list[Tensor]]:
     """Module -> the tensors that were computed in it."""
-    seen = record(graph, pytree.tree_leaves((tuple(args), dict(kwargs))))
+    seen = graph.record(pytree.tree_leaves((tuple(args), dict(kwargs))))
     out: dict[str, list[Tensor]] = defaultdict(list)
     for node in graph.graph.nodes:
         if node.name in seen and node.op == "call_function":

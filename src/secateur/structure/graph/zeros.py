@@ -59,7 +59,7 @@ class ZeroPass:
         self.costs: dict[fx.Node, list[Cost]] = {}
         for cost in found.costs:
             self.costs.setdefault(cost.node, []).append(cost)
-        for node in found.captured.module.graph.nodes:
+        for node in found.captured.graph.nodes:
             self.zeros[node] = self._of(node)
 
     def axes(self, value: Any) -> set[Var]:
