@@ -17,6 +17,7 @@ from .core.cards import METHODS, Method
 from .core.cards import recipe as _recipe
 from .core.edits import Edits
 from .core.errors import PlanError
+from .core.network import plain_network
 from .core.origin import Origin, set_origin
 from .core.recipe import Recipe
 from .core.result import Result
@@ -53,7 +54,7 @@ def as_recipe(what: Recipe | str, options: Mapping[str, Any]) -> Recipe:
 
 def plan(model: nn.Module, what: Recipe | str, example: Any = None, **options: Any) -> Plan:
     """What a recipe would do to a model: targets, groups, budgets; nothing is touched."""
-    return make_plan(model, as_recipe(what, options), example)
+    return make_plan(plain_network(model), as_recipe(what, options), example)
 
 
 def prune(
@@ -78,7 +79,8 @@ def prune(
     """Prune `model` by a recipe or by the name of a method.
 
     Args:
-        model: any network; a copy is pruned unless `in_place` is set.
+        model: any network; a copy is pruned unless `in_place` is set. Of one in `torch.compile` or
+            `DataParallel` the network inside.
         what: a `Recipe`, or a method's name with its `options` (`sparsity=0.9`) and those that any
             method takes: `budget={"macs": "50%"}`, `round_to`, `protect`, `floors`, `caps`.
         example: an input (tensor, tuple of arguments, dict of keywords) for what needs a forward
@@ -98,6 +100,8 @@ def prune(
         progress: called with a small dict at every event.
     """
     chosen = as_recipe(what, options)
+    model = plain_network(model)
+    _check_values(model)
     network = model if in_place else copy.deepcopy(model)
     size = training.batch_size if training is not None else 128
     setting = Setting(
@@ -132,6 +136,16 @@ def prune(
         origin = origin.model_copy(update={"edits": (*origin.edits, rewritten)})
     set_origin(outcome.model, _switched(outcome.model, origin))
     return Result(outcome.model, outcome.masks, outcome.targets, outcome.target_masks, record)
+
+
+def _check_values(model: nn.Module) -> None:
+    """Weights of the meta device have no values to compare."""
+    empty = next((name for name, p in model.named_parameters() if p.is_meta), None)
+    if empty is not None:
+        raise PlanError(
+            f"'{empty}' lies on the meta device and has no values to choose by; load the weights first "
+            "(`secateur.trace` and `secateur.plan` need none)"
+        )
 
 
 def _switched(model: nn.Module, origin: Origin) -> Origin:
@@ -190,7 +204,7 @@ def score(
     """
     batches = as_batches(data, 128, seed, "scoring", shuffle=False)
     seen = example if example is not None else _first_input(data)
-    return score_model(model, criterion, options, batches, loss, seen, seed)
+    return score_model(plain_network(model), criterion, options, batches, loss, seen, seed)
 
 
 def proxies(
@@ -212,4 +226,4 @@ def proxies(
     mean loss, n² times less, and leaves batch norms out of `synflow`; here they scale, as in method
     `synflow`.
     """
-    return _proxies(model, batch, loss, seed)
+    return _proxies(plain_network(model), batch, loss, seed)

@@ -38,6 +38,7 @@ from .core.axes import Basis
 from .core.component import from_dict
 from .core.edits import Edits
 from .core.errors import PlanError, SecateurError, StorageError
+from .core.network import plain_network
 from .core.origin import Architecture, Origin, constructed, set_origin
 from .core.result import Result
 from .materialise import HardMasks
@@ -89,7 +90,7 @@ def save(
     >>> sorted(file.name for file in folder.iterdir())
     ['README.md', 'model.safetensors', 'pruning.json']
     """
-    model, masks, record = _parts(what)
+    model, masks, record = _parts(plain_network(what) if isinstance(what, nn.Module) else what)
     origin = known_origin(model)
     if architecture is not None:
         named = _named(architecture, arguments or {})

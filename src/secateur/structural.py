@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from .core.errors import DataError
+from .core.network import plain_network
 from .measure.report import Comparison, Measured
 from .measure.report import compare as _compare
 from .measure.report import measure as _measure
@@ -41,6 +42,7 @@ def trace(
     <BLANKLINE>
     1 structures, 1 on by default; MACs are those of the whole example
     """
+    model = plain_network(model)
     found = trace_example(model, example, "trace", chosen(outputs), seconds)
     if any(p.is_meta for p in model.parameters()):
         return Structures(found)

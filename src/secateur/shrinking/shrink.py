@@ -11,6 +11,7 @@ from torch import nn
 from ..artifact.source import before_pruning
 from ..core.edits import Edits
 from ..core.errors import PlanError, SecateurError
+from ..core.network import plain_network
 from ..core.origin import set_origin
 from ..core.recipe import Recipe
 from ..core.result import Result
@@ -68,6 +69,7 @@ def shrink(
     >>> shrink(net, torch.zeros(2, 3), keep={"0": [1, 2, 5]}).model[0]
     Linear(in_features=3, out_features=3, bias=True)
     """
+    what = plain_network(what) if isinstance(what, nn.Module) else what
     model = what.model if isinstance(what, Result) else what
     _check(model, loadable)
     stock = without_masks(model)
