@@ -14,13 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("depth", "beyond", "speed")
+PARTS = ("depth", "beyond", "speed", "solve")
 
 
 def peak() -> int:
@@ -199,6 +201,83 @@ def _products(out: int, n: int, tries: int = 3) -> float:
     return min(_timed(lambda: (factor(), sweep())) for _ in range(tries))
 
 
+class Spent(TorchFunctionMode):
+    """Processor time by the kind of operation: what is called, and from where."""
+
+    KINDS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "products": ("mm", "matmul", "addmm", "addmm_"),
+        "columns one by one": ("addmv_", "addcmul_", "unbind"),
+        "small triangles": ("linalg_solve_triangular", "linalg_cholesky_ex", "flip"),
+        "copies": ("copy_", "cat", "to", "__setitem__", "clone", "contiguous"),
+        "selection": ("ge", "count_nonzero", "nonzero", "kthvalue", "topk", "sort", "cumsum"),
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = dict.fromkeys(self.KINDS, 0.0)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        start = time.process_time()
+        result = func(*args, **(kwargs or {}))
+        spent, name = time.process_time() - start, getattr(func, "__name__", "")
+        for kind in (kind for kind, names in self.KINDS.items() if name in names):
+            self.seconds[kind] += spent
+        return result
+
+
+def solve(hidden: int, tries: int = 3) -> None:
+    """The solve of one Llama block alone in processor time, which other programs hardly change."""
+    import secateur as sc
+    from secateur.core.types import Update
+    from secateur.engine.step import step
+    from secateur.engine.view import ModelView
+    from secateur.structure import Weights
+
+    intermediate = hidden * 11 // 4
+    shapes = dict.fromkeys("qkvo", (hidden, hidden))
+    shapes |= dict.fromkeys("gu", (intermediate, hidden)) | {"d": (hidden, intermediate)}
+    grams = {name: _gram(inputs) for name, (_, inputs) in ((n, shapes[n]) for n in "qogd")}
+    shared = dict(zip("qkvogud", "qqqoggd", strict=True))
+    recipe, targets_of = sc.recipe("sparsegpt", walk="whole"), Weights(classifier=True).targets
+
+    def once(watch: Any) -> float:
+        layers = {n: torch.nn.Linear(s[1], s[0], bias=False) for n, s in shapes.items()}
+        model = torch.nn.ModuleDict(layers)
+        stats = {"input_gram": {f"{n}.weight": grams[shared[n]] for n in shapes}}
+        stats["input_rows"] = dict.fromkeys(stats["input_gram"], torch.tensor([2 * intermediate]))
+        view = ModelView(model, targets_of(model), stats=stats)
+        start = time.process_time()
+        with watch:
+            step(recipe, view, Update(density=0.5), first=True)
+        return time.process_time() - start
+
+    multiply = lambda: _processor(lambda: a @ b)  # noqa: E731
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    pairs = [(multiply(), once(nullcontext())) for _ in range(tries)]
+    fast, spent = 2 * 2048**3 / min(p[0] for p in pairs), min(p[1] for p in pairs)
+    reached = solve_operations(hidden, intermediate) / spent
+    kinds = Spent()
+    whole = once(kinds)
+    parts = ", ".join(f"{kind} {s / whole:.0%}" for kind, s in kinds.seconds.items())
+    print(
+        f"hidden {hidden}, {torch.get_num_threads()} threads: solve {spent:.2f} s of processor time, "
+        f"{reached / 1e9:.1f} of {fast / 1e9:.1f} GFLOP/s: {reached / fast:.0%}; watched, {whole:.2f} s: "
+        f"{parts}",
+        flush=True,
+    )
+
+
+def _gram(inputs: int) -> torch.Tensor:
+    x = torch.randn(2 * inputs, inputs) * torch.rand(inputs)
+    return x.T @ x / len(x)
+
+
+def _processor(function: Any) -> float:
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
 def speed(hidden: int, folder: Path, samples: int, length: int) -> None:
     """Seconds of one block by part, for Wanda and SparseGPT."""
     intermediate = hidden * 11 // 4
@@ -285,6 +364,8 @@ def main(words: list[str] | None = None) -> None:
         if "beyond" in asked.parts:
             for method in asked.methods:
                 beyond(Path(folder), 48, 512, 2048, 160_000_000, method)
+        for hidden in asked.hidden if "solve" in asked.parts else ():
+            solve(hidden)
         for hidden in asked.hidden if "speed" in asked.parts else ():
             speed(hidden, Path(folder), asked.samples, asked.length)
 

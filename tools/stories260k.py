@@ -201,6 +201,9 @@ def table(found: dict[str, Any]) -> str:
         lines.append(f"| {name.removesuffix('.weight')} | {' | '.join(cells)} |")
     lines += [
         "",
+        "[SparseGPT with `refit`](refit.md), which aims each layer at its dense output, has a page of "
+        "its own.",
+        "",
         "[SparseLLM was tried](sparsellm.md): it is not in the library, the page says why.",
     ]
     return "\n".join(lines) + "\n"
