@@ -15,10 +15,11 @@ from torch.export import ExportedProgram
 from .artifact.huggingface import is_stock_folder, stock_config, stock_model
 from .artifact.manifest import NAME
 from .core.errors import PlanError, StorageError, unknown
+from .core.network import plain_network
 from .core.origin import origin_of
 from .core.result import Result
 from .export.files import Exported
-from .export.program import batch_of, other_batch, save_onnx, save_pt2, tensors
+from .export.program import NoOnnxForm, batch_of, other_batch, save_onnx, save_pt2, tensors
 from .export.tensors import save_state_dict
 from .materialise import HardMasks
 from .saving import load
@@ -109,7 +110,7 @@ def _network(what: Any, trust: Collection[str]) -> nn.Module:
     if isinstance(what, str | os.PathLike):
         model = opened(Path(what), trust)
     else:
-        model = copy.deepcopy(what if isinstance(what, nn.Module) else what.model)
+        model = copy.deepcopy(plain_network(what) if isinstance(what, nn.Module) else what.model)
     HardMasks.of(model).remove()
     return model.eval()
 
@@ -137,7 +138,14 @@ def _program(model: nn.Module, path: Path, format_: str, example: Any, overwrite
         given += [other_batch((args, kwargs), batch_of((args, kwargs)))] if free else []
         checks = [(inputs, tensors(model(*inputs[0], **inputs[1]))) for inputs in given]
     write = save_pt2 if format_ == "pt2" else save_onnx
-    return write(program, path, checks, free_batch=free, overwrite=overwrite)
+    try:
+        return write(program, path, checks, free_batch=free, overwrite=overwrite)
+    except NoOnnxForm:  # a size that follows the batch may be what has no form: that of the example
+        if not free:
+            raise
+        with torch.no_grad(), as_traced(model):
+            program, _ = capture(model, args, kwargs, False)
+        return write(program, path, checks[:1], free_batch=False, overwrite=overwrite)
 
 
 def _captured(

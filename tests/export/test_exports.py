@@ -87,6 +87,55 @@ def test_a_batch_size_that_is_fixed_is_said(tmp_path: Path) -> None:
     assert "the example's batch size only" in str(made)
 
 
+class Modulated(nn.Module):
+    """Filters of each sample's own, as in StyleGAN: as many groups as samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.style = nn.Parameter(torch.randn(5, 4, 3, 3)), nn.Linear(2, 4)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        filters = self.weight * self.style(z).view(n, 1, c, 1, 1)
+        out = torch.nn.functional.conv2d(
+            x.reshape(1, n * c, h, w), filters.view(-1, c, 3, 3), padding=1, groups=n
+        )
+        return out.view(n, 5, h, w)
+
+
+def test_onnx_without_a_form_for_any_batch_size_has_that_of_the_example(tmp_path: Path) -> None:
+    net, x, z = Modulated().eval(), torch.randn(2, 4, 6, 6), torch.randn(2, 2)
+    assert sc.export(net, tmp_path / "m.pt2", example=(x, z)).free_batch
+    made = sc.export(net, tmp_path / "m.onnx", example=(x, z))
+    assert not made.free_batch
+    (found,) = onnx_runner(made.path)(((x, z), {}))
+    torch.testing.assert_close(found, net(x, z).detach(), atol=1e-5, rtol=0)
+
+
+class Decomposed(nn.Module):
+    """An operator that ONNX has no words for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.qr(self.layer(x).T @ x).R
+
+
+def test_what_onnx_cannot_say_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"cannot write this network: .*qr.* A \.pt2") as caught:
+        sc.export(Decomposed(), tmp_path / "m.onnx", example=X)
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_compiled_network_is_exported_as_the_one_inside(tmp_path: Path) -> None:
+    made = sc.export(torch.compile(mlp()), tmp_path / "m.safetensors")
+    assert load_file(made.path).keys() == mlp().state_dict().keys()
+
+
 def test_a_file_that_computes_something_else_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

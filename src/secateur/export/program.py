@@ -28,6 +28,10 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 Runner = Callable[[Inputs], list[Tensor]]
 
 
+class NoOnnxForm(StorageError):
+    """A program that ONNX has no words for, or onnxruntime no kernels."""
+
+
 def save_pt2(
     program: ExportedProgram, path: Path, checks: Sequence[tuple[Inputs, list[Tensor]]],
     *, free_batch: bool, overwrite: bool = False,
@@ -53,19 +57,41 @@ def save_onnx(
     program: ExportedProgram, path: Path, checks: Sequence[tuple[Inputs, list[Tensor]]],
     *, free_batch: bool, overwrite: bool = False,
 ) -> Exported:  # fmt: skip
-    """Write a captured program as ONNX; onnxruntime runs it on every one of `checks`."""
+    """Write a captured program as ONNX; onnxruntime runs it on every one of `checks`.
+
+    Raises:
+        NoOnnxForm: where an operator of it cannot be said, or run, in ONNX.
+    """
     for library in ("onnxscript", "onnxruntime"):
         need(library, "ONNX")
     size = sum(t.numel() * t.element_size() for t in program.state_dict.values())
 
     def make(file: Path) -> float:
-        with quiet("torch.onnx"):
+        with quiet("torch.onnx"), _in_words("the ONNX exporter of torch cannot write this network"):
             made: Any = torch.onnx.export(program, dynamo=True, verbose=False)
             made.save(str(file), external_data=size > _INSIDE)
-        return _compared(onnx_runner(file), checks, file)
+        with _in_words("onnxruntime cannot run this network"):
+            runner = onnx_runner(file)
+        return _compared(runner, checks, file)
 
     difference = tried_out(path, overwrite, make)
     return Exported(path, "onnx", written_bytes(path), difference, free_batch)
+
+
+@contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """Errors of torch's exporter and of onnxruntime as one line with the innermost reason."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+    failures = (torch.onnx.errors.OnnxExporterError, runtime.Fail, runtime.InvalidGraph)
+    try:
+        yield
+    except (*failures, runtime.NotImplemented, runtime.InvalidArgument) as error:
+        inner: BaseException = error
+        while inner.__cause__ is not None:
+            inner = inner.__cause__
+        reason = " ".join(str(inner).split())[:300]
+        raise NoOnnxForm(f"{what}: {reason}. A .pt2 or a state-dict has no such bounds") from error
 
 
 def onnx_runner(path: Path) -> Runner:
