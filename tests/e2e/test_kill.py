@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e.started import start
 
 from secateur.artifact import load_sparse
 
@@ -30,9 +31,8 @@ runs:
 """
 
 
-def command(study: Path, out: Path) -> list[str]:
-    words = ["run", str(study), "--out", str(out), "--checkpoint-seconds", "0", "--device", "cpu"]
-    return [sys.executable, "-m", "secateur", *words]
+def words(study: Path, out: Path) -> list[str]:
+    return ["run", str(study), "--out", str(out), "--checkpoint-seconds", "0", "--device", "cpu"]
 
 
 def environment() -> dict[str, str]:
@@ -40,35 +40,34 @@ def environment() -> dict[str, str]:
 
 
 def finish(study: Path, out: Path) -> None:
-    subprocess.run(command(study, out), env=environment(), check=True, capture_output=True)
+    """Undisturbed, in an interpreter of its own: strings hash otherwise than in the killed ones."""
+    command = [sys.executable, "-m", "secateur", *words(study, out)]
+    subprocess.run(command, env=environment(), check=True, capture_output=True)
 
 
 def kill_until_done(study: Path, out: Path, rng: random.Random) -> int:
     """Start, kill -9 after a random while, start again; returns how often it was killed."""
     kills = 0
     while kills < 6:
-        process = subprocess.Popen(
-            command(study, out),
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = start(words(study, out))
         begun = wait_for_work(process, out)
-        time.sleep(rng.uniform(0.0, 0.8) if begun else 0)
-        if process.poll() is not None:
+        time.sleep(rng.uniform(0.0, 0.3) if begun else 0)
+        if not process.is_alive():
+            assert process.exitcode == 0
             return kills
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         kills += 1
-    finish(study, out)
+    process = start(words(study, out))
+    process.join()
+    assert process.exitcode == 0
     return kills
 
 
-def wait_for_work(process: subprocess.Popen[bytes], out: Path) -> bool:
+def wait_for_work(process: BaseProcess, out: Path) -> bool:
     """Wait until the process has written something new; False where it ended before."""
     before = newest(out)
-    while process.poll() is None:
+    while process.is_alive():
         if newest(out) > before:
             return True
         time.sleep(0.02)
