@@ -205,6 +205,8 @@ def table(found: dict[str, Any]) -> str:
         "its own.",
         "",
         "[SparseLLM was tried](sparsellm.md): it is not in the library, the page says why.",
+        "",
+        "[Channel permutations for 2:4](permutation.md) were tried, where they change nothing else.",
     ]
     return "\n".join(lines) + "\n"
 
