@@ -289,3 +289,19 @@ def test_nothing_of_torch_about_itself_is_printed(recwarn: pytest.WarningsRecord
     assert small.record["replaced"] == ["attend"]
     about = ("_flat_weights", "get_attr Node", "LeafSpec")
     assert not [w for w in recwarn if any(words in str(w.message) for words in about)]
+
+
+def test_the_network_that_is_given_is_left_alone_and_shares_nothing() -> None:
+    """It is not copied first, so what comes out must not reach back into it; gradients are cut."""
+    model, x = resnet()
+    model(x).square().mean().backward()
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    small = sc.shrink(model, x, keep={"layer1.0.conv1": range(8)}).model
+    mine = {t.untyped_storage().data_ptr() for t in model.state_dict().values()}
+    assert not mine & {t.untyped_storage().data_ptr() for t in small.state_dict().values()}
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+    grad = model.layer1[0].conv1.weight.grad
+    assert torch.equal(small.layer1[0].conv1.weight.grad, grad[:8])
+    assert small.conv1.weight.grad is not model.conv1.weight.grad

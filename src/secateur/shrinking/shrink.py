@@ -16,6 +16,7 @@ from ..core.origin import set_origin
 from ..core.recipe import Recipe
 from ..core.result import Result
 from ..materialise import HardMasks
+from ..materialise.guard import guards
 from ..structure.config import has_config
 from ..structure.coupled import Chosen, Coupled, chosen, trace_example
 from ..structure.example import arguments, example_in_words
@@ -72,7 +73,7 @@ def shrink(
     what = plain_network(what) if isinstance(what, nn.Module) else what
     model = what.model if isinstance(what, Result) else what
     _check(model, loadable)
-    stock = without_masks(model)
+    stock = without_masks(model) if in_place or any(guards(model)) else model
     experts = experts_asked(what, keep)
     made = (
         without_experts(what, stock, experts, example)

@@ -97,7 +97,9 @@ def recalled(
 
 
 def _likeness(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """None where a network cannot be told from another."""
+    """None where a network cannot be told from another, or is none."""
+    if not isinstance(model, nn.Module):
+        return None
     try:
         return likeness(model, tuple(args), dict(kwargs))
     except Opaque:

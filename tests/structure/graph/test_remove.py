@@ -302,3 +302,31 @@ def test_a_wrong_edit_is_not_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
     traced = trace(net, x)
     with pytest.raises(ProofError, match="no level delivers"):
         remove(traced, net, {traced.axes[0]: np.arange(4, 8)}, x, levels="A")
+
+
+class Numbered(nn.Module):
+    """Has its width as a number in its code, so that it comes as a graph, and one matrix in two places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.up, self.down = nn.Linear(6, 4), nn.Linear(4, 8), nn.Linear(8, 4)
+        self.leave = nn.Linear(6, 4)
+        self.leave.weight = self.enter.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.down(self.up(self.enter(x)).view(-1, 8))
+        return x @ self.leave.weight
+
+
+def test_a_graph_shares_no_tensor_with_the_network() -> None:
+    """Neither what was cut nor what stayed as it was; tied weights are one there too."""
+    net, x = Numbered(), torch.randn(4, 6)
+    traced = trace(net, (x,))
+    axis = next(a for a in traced.axes if a.name == "up")
+    made = remove(traced, net, {axis: [0, 3]}, (x,))
+    assert made.level == "D"
+    mine = {t.untyped_storage().data_ptr() for t in net.parameters()}
+    given = {t.untyped_storage().data_ptr() for t in made.module.parameters()}
+    assert len(given) == len(mine)
+    assert not mine & given
+    assert made.module.leave.weight is made.module.enter.weight

@@ -208,7 +208,10 @@ class _Watching(TorchFunctionMode):
         if func in MEASURE and get_proxy_mode() is not None:  # the network itself is running
             dim = [*args[1:], *(kwargs or {}).values()]
             return _measured(func(*args, **(kwargs or {})), dim[0] if dim else None)
-        groups = _groups([*args, *(kwargs or {}).values()])
+        given = [*args, *(kwargs or {}).values()]
+        if not any(isinstance(value, HOLDERS) for value in given):
+            return func(*args, **(kwargs or {}))
+        groups = _groups(given)
         if not any(isinstance(v, Held) for group in groups for v in group):
             return func(*args, **(kwargs or {}))
         self.calls.append(groups)
@@ -216,6 +219,8 @@ class _Watching(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
 
 
+HOLDERS = (int, list, tuple, slice)
+"""Types of arguments among which there may be integers with a source."""
 MEASURE = (torch.Tensor.size, torch.Tensor.shape.__get__)  # type: ignore[attr-defined]
 
 

@@ -40,7 +40,7 @@ from secateur.structure.graph.hybrid import graph_modules, owners_to_replace, pu
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.positions import Kept
 from secateur.structure.graph.proof import Proof, compare, difference, randomised
-from secateur.structure.graph.standard import repair, slice_tensors
+from secateur.structure.graph.standard import own_tensor, repair, slice_tensors
 from secateur.structure.graph.trace import Trace
 from secateur.structure.graph.unlike import unlike
 from secateur.structure.graph.whole import check_whole
@@ -201,6 +201,7 @@ class _Wanted:
         values: its random tensors.
         args, kwargs: what it is run on.
         proved: what it gives then in float64.
+        copies: id of a tensor of `own` -> what a delivered graph has in its place.
     """
 
     def __init__(
@@ -215,6 +216,7 @@ class _Wanted:
         self.found, self.kept, self.values, self.proved = found, kept, values, proved
         self.args, self.kwargs = inputs
         self.graph = edited(found, kept, preserve)
+        self.copies: dict[int, Tensor] = {}
 
     @property
     def run(self) -> GraphRun:
@@ -231,6 +233,14 @@ class _Wanted:
     def own(self) -> dict[str, Tensor]:
         """The network's own tensors without what goes."""
         return sliced(self.found, self.kept)
+
+    def owned(self, name: str) -> Any:
+        """What the graph reads under a name, for a module that shares nothing with the network."""
+        tensor = held(self.found, name, self.own)
+        if not isinstance(tensor, Tensor):
+            return tensor
+        old = self.found.captured.tensors[name]  # tied ones stay so: they are copied once
+        return self.copies.setdefault(id(tensor), own_tensor(tensor, old))
 
     def distance(self, made: _Made | str, folds: Folds) -> float | str:
         """Relative distance of a delivered module, or why it does not run."""
@@ -347,7 +357,7 @@ def _level_d(model: nn.Module, wanted: _Wanted) -> Iterator[_Made | str]:
     if wanted.found.captured.parts is not None:
         yield NOT_WHOLE
     else:
-        yield _Made(as_module(wanted.graph, lambda name: held(wanted.found, name, wanted.own)))
+        yield _Made(as_module(wanted.graph, wanted.owned))
 
 
 CLOSE = 1e-5

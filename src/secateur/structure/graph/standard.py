@@ -22,14 +22,16 @@ def slice_tensors(model: nn.Module, source: nn.Module, found: Inference, kept: K
         present = [twin for twin in group if twin in own]
         if present and group not in done:
             old = own[present[0]]
-            done[group] = _own(cut_tensor(old, found.terms[name], kept), old)
+            done[group] = own_tensor(cut_tensor(old, found.terms[name], kept), old)
             if old.grad is not None:
-                done[group].grad = cut_tensor(old.grad, found.terms[name], kept)
+                done[group].grad = own_tensor(
+                    cut_tensor(old.grad, found.terms[name], kept), old.grad
+                )
         for twin in present:
             _assign(model, twin, done[group])
 
 
-def _own(cut: Tensor, old: Tensor) -> Tensor:
+def own_tensor(cut: Tensor, old: Tensor) -> Tensor:
     """A tensor of its own even where nothing was cut."""
     if cut is not old:
         return cut
