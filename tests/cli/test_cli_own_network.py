@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,3 +83,31 @@ def test_the_card_loads_it(small: Path) -> None:
     assert made(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
     with pytest.raises(StorageError, match="trust"):
         sc.load(small)
+
+
+def test_a_folder_of_pictures_of_different_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    draw = random.Random(0)
+    for split, count in (("train", 9), ("test", 4)):
+        for kind, colour in (("healthy", (0, 160, 0)), ("yellow", (190, 190, 0))):
+            (tmp_path / "leaves" / split / kind).mkdir(parents=True)
+            for i in range(count):
+                size = (draw.choice([20, 24]), 20) if (split, i) != ("train", 0) else (20, 20)
+                made = image.new("RGB", size, colour)
+                made.save(tmp_path / "leaves" / split / kind / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SECATEUR_CACHE", str(tmp_path / "cache"))
+    words = "prune resnet8 --method l1-filters --density 0.5 --data leaves --train 2it --out runs"
+    words += " --training batch_size=4"
+    assert call(words.split()) == 2
+    assert "--data-option size=" in capsys.readouterr().err
+    assert not Path("runs").exists()
+    assert call([*words.split(), "--data-option", "source=digits"]) == 2
+    assert "--data says" in capsys.readouterr().err
+    assert call([*words.split(), "--data-option", "size=16"]) == 0
+    (found,) = Path("runs").rglob("small/pruning.json")
+    origin = json.loads(found.read_text())
+    assert origin["architecture"]["arguments"]["num_classes"] == 2
+    assert "16, 16" in json.dumps(origin["example"])

@@ -66,6 +66,10 @@ def prune(
     training: Annotated[
         list[str] | None, typer.Option(help="training field, name=value (lr=0.01)")
     ] = None,
+    data_option: Annotated[
+        list[str] | None,
+        typer.Option(help="images: field of the data, name=value (size=64, flip=false)"),
+    ] = None,
     trust: Annotated[
         list[str] | None, typer.Option(help="package whose code may build an artifact's network")
     ] = None,
@@ -147,13 +151,17 @@ def prune(
         raise PlanError("--recover is for language models; a method's own options say it elsewhere")
     if tasks is not None:
         raise PlanError("--tasks are for language models")
+    fixed = {"source"} & settings(data_option or []).keys()
+    if fixed:
+        raise PlanError("--data-option source=… is what --data says; give it there")
     given = settings(network_option or [])
     given |= {"trust": trust} if trust else {}
     study = Experiment(
         name="prune",
         network={"spec": network, "options": given, "weights": weights, "trained": trained},
         data={"source": data or "digits"}
-        | ({} if network in BUILT_IN else images_for(Path(network))),
+        | ({} if network in BUILT_IN else images_for(Path(network)))
+        | settings(data_option or []),
         training={"preset": preset, "length": train, **settings(training or [])},
         seeds=[seed],
         runs=[{"method": method, "options": options}],

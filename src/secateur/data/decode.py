@@ -40,7 +40,7 @@ def decode(
         if pictures and pixels.shape[:2] != pictures[0].shape[:2]:
             raise DataError(
                 f"{where} has {_by(pixels)} pixels, the first one {_by(pictures[0])}; "
-                "pass size=… to resize all of them"
+                "pass size=… to resize all of them (--data-option size=… with `secateur prune`)"
             )
         if row[label] is None:
             raise DataError(f"{where} has no label in column '{label}'; remove it or label it")
