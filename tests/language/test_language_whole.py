@@ -28,7 +28,7 @@ METHODS = {
     "magnitude": {"density": 0.5},
 }
 STOCK = {"flap", "shortgpt", "shortened-llama", "smart-farm", "magnitude"}
-WHOLE = {"llm-pruner", "shortened-llama", "slicegpt", "magnitude"}
+WHOLE = {"llm-pruner", "shortened-llama", "magnitude"}
 """Methods that have the whole model in memory; they are proved in float64."""
 THREE_LAYERS = {"llm-pruner", "shortgpt", "shortened-llama"}
 """Methods that spare the first and the last layer, or take one of three."""
@@ -137,7 +137,7 @@ def test_a_dry_run_expects_the_size_that_comes_out(source, data, tmp_path):
     plan = sc.plan_folder(source, "shortgpt", density=2 / 3)
     sc.prune_folder(source, "shortgpt", tmp_path / "out", density=2 / 3, data=data,
                     sampling=Sampling(8, 16), compare=False)  # fmt: skip
-    size = (tmp_path / "out" / "model.safetensors").stat().st_size
+    size = sum(path.stat().st_size for path in (tmp_path / "out").glob("*.safetensors"))
     assert plan.disk == pytest.approx(size, rel=0.2)
     assert plan.disk < sum(path.stat().st_size for path in source.glob("*.safetensors"))
 

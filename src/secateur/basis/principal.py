@@ -40,6 +40,11 @@ class PrincipalAxes(Basis):
     needs: ClassVar[frozenset[str]] = frozenset({"input_gram"})
     progressive: bool = True
 
+    @property
+    def in_turn(self) -> bool:
+        """Where each place is looked at after those before it."""
+        return self.progressive
+
     def rewrite(
         self, model: nn.Module, observe: Observe | None, density: float | None = None
     ) -> None:
@@ -57,7 +62,7 @@ class PrincipalAxes(Basis):
                 bases = _one_by_one(model, every, observe, keep_count(density, width))
             else:
                 grams = observe(("input_gram",), first)["input_gram"]
-                bases = {s.norm: _axes(grams[p]) for s, p in zip(every, first, strict=True)}
+                bases = {s.norm: axes(grams[p]) for s, p in zip(every, first, strict=True)}
             turn(model, every, bases)
 
 
@@ -69,13 +74,13 @@ def _one_by_one(
     with ExitStack() as stack:
         for site, after in zip(every, [*every[1:], None], strict=True):
             read = f"{site.reads[0]}.weight"
-            q = bases[site.norm] = _axes(observe(("input_gram",), (read,))["input_gram"][read])
+            q = bases[site.norm] = axes(observe(("input_gram",), (read,))["input_gram"][read])
             if after is not None and after.shortcut is not None:
                 stack.enter_context(confined(model, (site.norm, after.shortcut), q[:, :kept]))
     return bases
 
 
-def _axes(gram: Tensor) -> Tensor:
+def axes(gram: Tensor) -> Tensor:
     """[width, width] eigenvectors as columns, the largest eigenvalue first; signs fixed."""
     vectors = torch.linalg.eigh(gram.double()).eigenvectors.flip(1)
     largest = vectors.abs().argmax(0)

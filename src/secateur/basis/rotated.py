@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,6 +132,8 @@ def _plain_norm(name: str, norm: nn.Module) -> None:
     if isinstance(norm, nn.LayerNorm) and weight is not None and weight.dim() == 1:
         return
     if weight is not None and set(norm._parameters) == {"weight"}:
+        norm = _with_values(norm, weight)
+        weight = norm.get_parameter("weight")
         x = torch.linspace(-2, 3, weight.numel(), device=weight.device, dtype=weight.dtype)
         with torch.no_grad():
             wanted = RootMeanSquare(weight.numel(), _eps(norm))(x) * weight
@@ -140,6 +143,16 @@ def _plain_norm(name: str, norm: nn.Module) -> None:
         f"'{name}' ({type(norm).__name__}) is no root mean square norm with a scale and no layer norm; "
         "only those leave a rotated residual stream as it is"
     )
+
+
+def _with_values(norm: nn.Module, weight: Tensor) -> nn.Module:
+    """A norm; of one whose scale has no values a copy with some."""
+    if not weight.is_meta:
+        return norm
+    norm = copy.deepcopy(norm).to_empty(device="cpu")
+    values = torch.linspace(0.5, 1.5, weight.numel(), device="cpu", dtype=weight.dtype)
+    norm.weight = nn.Parameter(values, requires_grad=False)
+    return norm
 
 
 def _eps(norm: Any) -> float:
@@ -160,13 +173,35 @@ def fold(model: nn.Module, every: list[Site]) -> None:
         if config is not None:
             config.tie_word_embeddings = False
     for site in every:
+        fold_place(model, site)
         norm: Any = model.get_submodule(site.norm)
-        if _centres(model, site):
-            for layer in _layers(model, site.writes):
-                _centre(layer)
-        for layer in _layers(model, site.reads):
-            _absorb(layer, norm)
         model.set_submodule(site.norm, RootMeanSquare(norm.weight.numel(), _eps(norm)))
+
+
+def fold_place(model: nn.Module, site: Site) -> None:
+    """What reads a place takes on scale and shift of its norm, which stays; what writes it, no mean."""
+    norm: Any = model.get_submodule(site.norm)
+    if _centres(model, site):
+        for layer in _layers(model, site.writes):
+            _centre(layer)
+    for layer in _layers(model, site.reads):
+        _absorb(layer, norm)
+
+
+def within(every: list[Site], path: str) -> list[Site]:
+    """What of the places lies in one module: of a block what reads its two, what writes the second and
+    the place after it, and the shortcuts to these."""
+
+    def inside(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if f"{name}.".startswith(f"{path}."))
+
+    found = []
+    for site in every:
+        reads, writes = inside(site.reads), inside(site.writes)
+        shortcut = inside((site.shortcut,)) if site.shortcut else ()
+        if reads or writes:
+            found.append(Site(site.norm, reads, writes, shortcut[0] if shortcut else None))
+    return found
 
 
 @torch.no_grad()

@@ -100,6 +100,11 @@ class Basis(Component, ABC):
     registry: ClassVar[Registry] = Registry("basis")
     needs: ClassVar[frozenset[str]] = frozenset()
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether places of the residual stream get their bases one after the other, block by block."""
+        return False
+
     @abstractmethod
     def rewrite(
         self, model: nn.Module, observe: Observe | None, density: float | None = None

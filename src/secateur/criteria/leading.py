@@ -28,6 +28,7 @@ class Leading(Criterion):
 
     def score(self, view: View, target: Target) -> Tensor:
         """[target.shape] n, n - 1, … 1."""
-        device = view.weight(target.members[0].param).device
+        weight = view.weight(target.members[0].param)
+        device = "cpu" if weight.is_meta else weight.device  # weights need not be there
         falling = torch.arange(target.units, 0, -1, dtype=torch.float64, device=device)
         return falling.view(target.shape)

@@ -10,7 +10,7 @@ from ..engine.blockwise.folder import Done, Progress
 from ..engine.blockwise.preview import Preview, Sampled, preview_smaller
 from ..engine.blockwise.shards import Shards
 from ..engine.blockwise.skeleton import Skeleton, build
-from ..engine.blockwise.smaller import Ending, shrink_folder, why_whole
+from ..engine.blockwise.smaller import Ending, shrink_folder, why_not_by_blocks, why_whole
 from ..engine.blockwise.weightless import find, why_untraced
 from ..saving import describe, load
 from ..structural import can_go
@@ -25,6 +25,8 @@ def why_in_memory(source: Path, recipe: Recipe) -> str:
     if reason:
         return reason
     model = build(Shards(source))
+    if recipe.basis is not None:
+        return why_not_by_blocks(Shards(source), recipe)
     if recipe.structure.traces:
         return why_untraced(model)
     if can_go(find(model, recipe).targets):
@@ -49,7 +51,7 @@ def prune_smaller(
     tasks: Tasks | None = None,
 ) -> Done:
     """Take structures out of the model of a folder in two passes over its files."""
-    ready = prepared(source, recipe, given, needed=bool(recipe.required()))
+    ready = prepared(source, recipe, given, needed=bool(recipe.observed()))
     calibration = ready.calibration
     figures = Figures(source, given, ready, tasks)
     figures.take_folder("dense", source)

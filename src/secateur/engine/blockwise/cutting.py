@@ -120,7 +120,20 @@ class Cutter:
         before = self._whole(block, given)
         self._solve(block)
         masked = self._whole(block, given, removed=True)
-        parts = self._parts(block)
+        effect = difference(floats(before), floats(masked))
+        return self._proved(block, name, given, self._parts(block), masked, effect)
+
+    def _proved(
+        self,
+        block: Block,
+        name: str,
+        given: Any,
+        parts: Mapping[str, Tensor],
+        masked: Any,
+        effect: float,
+    ) -> Any:
+        """Write the block if it computes what the masked one gave; what it gives."""
+        shelf = self.shelf
         errors, outputs = {}, {}
         for way in self._ways:
             errors[way], outputs[way] = self._small(way, name, parts, given, masked)
@@ -133,7 +146,6 @@ class Cutter:
             )
         digests = self.file.put({f"{name}.{inner}": part for inner, part in parts.items()})
         shelf.output.journal.setdefault("digests", {}).update(digests)
-        effect = difference(floats(before), floats(masked))
         self.rows[block.name] = {"error": errors[holds[0]], "effect": effect, "holds": holds}
         return outputs[holds[0]]
 
@@ -182,12 +194,14 @@ class Cutter:
         return error, run(module, parts, given) if narrow else got
 
     def _outside(self) -> None:
-        """What lies in no block, as it was."""
+        """What lies in no block, as it was or cut."""
+        cuts = self.made[0].edits.tensors
         skeleton, journal = self.shelf.skeleton, self.shelf.output.journal
         digests = journal.setdefault("digests", {})
         for name in self.file.names:
             if name not in digests:
-                digests.update(self.file.put({name: skeleton.fetch(name)}))
+                part = kept_part(name, skeleton.fetch(name), cuts.get(name, {}))
+                digests.update(self.file.put({name: part}))
                 skeleton.let_go(name)
         self.shelf.note()
         self.file.seal(digests)

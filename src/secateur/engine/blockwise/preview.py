@@ -110,7 +110,7 @@ def _preview(
     item = skeleton.model.dtype.itemsize
     streams = 2 if compares(recipe) else 1  # the dense network runs beside
     between = 2 * streams * sampled.samples * sampled.length * skeleton.width * item
-    between = between if recipe.required() else 0
+    between = between if recipe.observed() else 0
     on_disk = activations == "disk"
     one = 2 * streams * sampled.batch * sampled.length * skeleton.width * item
     stored = skeleton.shards.bytes

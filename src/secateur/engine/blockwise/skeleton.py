@@ -34,6 +34,8 @@ class Skeleton:
         self.shards = shards
         self.model = build(shards)
         self.model.eval()
+        self.parameters = sum(p.numel() for p in self.model.parameters())
+        """How many the files hold, tied ones once."""
         self.added: frozenset[str] = frozenset()
         """Parameters that the files do not hold: they are zero."""
         self.digests: dict[str, str] = {}

@@ -14,12 +14,15 @@ from ...artifact.architecture import hugging_face
 from ...artifact.huggingface import add_config
 from ...artifact.sharded import GradualShards
 from ...core.axes import Chooser
+from ...core.edits import Edits
 from ...core.errors import DataError, PlanError
-from ...core.origin import Origin, set_origin
+from ...core.origin import Architecture, Origin, set_origin
 from ...core.recipe import Recipe
 from ...core.result import Result
+from ...core.types import keep_all
 from ...shrinking.asked import can_go
 from ...shrinking.foreseen import foreseen, settled
+from ...shrinking.made import Made
 from ...shrinking.record import describe
 from ...structure.example import example_in_words
 from ...structure.graph.proof import difference
@@ -27,12 +30,16 @@ from ...structure.graph.replay import replay
 from ...structure.one_of_each import OneOfEach
 from ..program import Prune
 from ..program import build as program
+from ..step import step
+from ..view import ModelView
 from .blocks import Block, find_blocks
 from .conductor import Batch
 from .cutting import TOLERANCE, Cutter, last_output, layout
 from .folder import Done, request_digest, room
 from .memory import return_freed_tensors, return_small_pieces
 from .output import Output
+from .rotated import RotatedSkeleton, rewritten
+from .rotating import RotatedCutter, Rotation, check_widths
 from .scoring import ScoreShelf, chosen, score
 from .shards import Shards, split
 from .skeleton import Skeleton, build
@@ -47,7 +54,7 @@ def why_whole(recipe: Recipe) -> str:
         return f"it rests on {', '.join(gradients)}, which only the whole network gives"
     parts = {
         "its recovery trains the whole network": recipe.recovery is not None,
-        "it rewrites the whole network in another basis": recipe.basis is not None,
+        "it rewrites the whole network in another basis": not _in_turn(recipe),
         "its budget weighs the whole network": bool(recipe.allocator.weighs),
         "its pressure pushes while it trains": recipe.pressure is not None,
         "it keeps every layer connected": recipe.connected,
@@ -56,6 +63,11 @@ def why_whole(recipe: Recipe) -> str:
     }
     reason = next((reason for reason, holds in parts.items() if holds), "")
     return reason or ("" if len(_updates(recipe)) == 1 else "it prunes several times")
+
+
+def _in_turn(recipe: Recipe) -> bool:
+    """Whether the basis, if there is one, is found block by block, and nothing else is looked at."""
+    return recipe.basis is None or (recipe.basis.in_turn and not recipe.required())
 
 
 def _updates(recipe: Recipe) -> list[Prune]:
@@ -108,12 +120,14 @@ def shrink_folder(
     return_freed_tensors()
     if reason := why_whole(recipe):
         raise PlanError(f"method '{recipe.method}' needs the whole model in memory: {reason}")
-    if recipe.required() and not batches:
+    if recipe.observed() and not batches:
         raise DataError(f"method '{recipe.method}' rests on activations; give calibration data")
     shards, out = Shards(Path(source)), Path(out)
     work = _Work.of(shards, recipe, batches, seed)
     digest = request_digest(shards, recipe, seed, batches)
     space = room(work.skeleton, batches) if batches else 0
+    if isinstance(work.skeleton, RotatedSkeleton):
+        space += work.skeleton.room
     output = Output(out, shards, digest, activations, space, copies=False)
     with output.working():
         shelf = ScoreShelf(work.skeleton, output)
@@ -139,7 +153,7 @@ class _Work:
     @classmethod
     def of(cls, shards: Shards, recipe: Recipe, batches: Sequence[Batch], seed: int) -> _Work:
         """Find what may go, and refuse what cannot be done, before a weight is read."""
-        stock, skeleton = build(shards).eval(), Skeleton(shards)
+        stock, skeleton = _empty(shards, recipe)
         found = find(stock, recipe)
         targets = found.targets
         return_small_pieces()
@@ -154,11 +168,15 @@ class _Work:
         (op,) = _updates(recipe)
         job = Job(recipe, op.update, targets, batches, seed, op.round, op.first)
         blocks = find_blocks(skeleton.model)
-        check(job, blocks)
+        if recipe.basis is None:  # else targets lie between blocks
+            check(job, blocks)
         return cls(skeleton, stock, blocks, job, found.each)
 
     def scored(self, shelf: ScoreShelf, timer: Timer) -> dict[str, Tensor]:
         """The first pass, and the units that stay."""
+        if isinstance(self.skeleton, RotatedSkeleton):
+            Rotation(self.skeleton, self.blocks, self.job, shelf).find(timer)
+            return self.unseen()
         if all(shelf.has(block) for block in self.blocks):
             for _ in self.blocks:
                 timer.skip()
@@ -166,15 +184,28 @@ class _Work:
             score(self.skeleton.model, self.blocks, self.job, shelf, timer)
         return chosen(self.skeleton.model, self.blocks, self.job, shelf)
 
+    def unseen(self) -> dict[str, Tensor]:
+        """The units that stay where no score depends on what flows."""
+        job = self.job
+        masks = keep_all(job.targets, "cpu")
+        view = ModelView(self.skeleton.model, job.targets, masks, {}, job.seed, job.round)
+        return step(job.recipe, view, job.update, first=job.first)
+
+    def made(self, masks: dict[str, Tensor]) -> tuple[Result, list[Made]]:
+        """The network without weights, and what it becomes."""
+        what = Result(copy.deepcopy(self.stock).to("meta"), {}, self.job.targets, masks, {})
+        made = foreseen(what, on_meta(example_for(self.stock)), self.each)
+        return_small_pieces()
+        return what, made
+
     def cut(self, shelf: ScoreShelf, masks: dict[str, Tensor], timer: Timer) -> Ending:
         """The second pass, and the configuration that goes with what is left."""
         example, folder = example_for(self.stock), shelf.output.partial
-        what = Result(copy.deepcopy(self.stock).to("meta"), {}, self.job.targets, masks, {})
-        made = foreseen(what, on_meta(example), self.each)
-        return_small_pieces()
+        what, made = self.made(masks)
         small = replay(copy.deepcopy(self.stock), made[0].edits)
         file = _files(folder, small, self.skeleton.shards)
-        cutter = Cutter(self.stock, self.job, masks, shelf, made, file, example)
+        kind = Cutter if self.job.recipe.basis is None else RotatedCutter
+        cutter = kind(self.stock, self.job, masks, shelf, made, file, example)
         last = cutter.cut(self.blocks, timer)
         way = made[cutter.way()]
         settled(what.model, way, on_meta(example))
@@ -185,17 +216,23 @@ class _Work:
         if not way.fit.why:
             way.fit = replace(way.fit, why=_otherwise(folder, example, last))
         origin = Origin(
-            architecture=hugging_face(self.stock),
-            edits=(way.edits,),
+            architecture=self.architecture(),
+            edits=(*_first(self.job.recipe), way.edits),
             source=self.skeleton.source(),
             example=example_in_words(example),
         )
         set_origin(small, origin)
         record = describe(self.stock, way) | self._facts(cutter, masks)
-        record["parameters"][0] -= sum(
-            self.stock.get_parameter(name).numel() for name in self.skeleton.added
-        )
+        record["parameters"][0] = self.skeleton.parameters
         return Ending(folder, small, record, way.fit.why)
+
+    def architecture(self) -> Architecture | None:
+        """What the edits begin with: a basis may change the configuration."""
+        if not isinstance(self.skeleton, RotatedSkeleton):
+            return hugging_face(self.stock)
+        stock = self.skeleton.plain.model
+        stock.config.use_cache = True
+        return hugging_face(stock)
 
     def _facts(self, cutter: Cutter, masks: dict[str, Tensor]) -> dict[str, Any]:
         """What the record of a run in memory says, too; no time, so that resumed runs leave the same."""
@@ -209,6 +246,27 @@ class _Work:
         if absent := recipe.structure.absent(self.job.targets):
             run["absent"] = list(absent)
         return {"proof": worst, "difference": worst["error"], "pruning": run}
+
+
+def _empty(shards: Shards, recipe: Recipe) -> tuple[nn.Module, Skeleton]:
+    """The model without weights, rewritten where the recipe has a basis, and what reads its files."""
+    if recipe.basis is None:
+        return build(shards).eval(), Skeleton(shards)
+    return rewritten(shards, recipe.basis), RotatedSkeleton(shards, recipe.basis)
+
+
+def _first(recipe: Recipe) -> tuple[Edits, ...]:
+    """The change before anything is taken out."""
+    return () if recipe.basis is None else (Edits(basis=recipe.basis.to_dict()),)
+
+
+def why_not_by_blocks(shards: Shards, recipe: Recipe) -> str:
+    """What keeps a model that gets another basis from being cut block by block; empty where nothing does."""
+    work = _Work.of(shards, recipe, (), 0)
+    _, made = work.made(work.unseen())
+    small = [replay(copy.deepcopy(work.stock), way.edits) for way in made]
+    reasons = [check_widths(model, example_for(work.stock)) for model in small]
+    return min(reasons, key=len)  # none, if one way of editing the modules does
 
 
 def _files(folder: Path, small: nn.Module, source: Shards) -> GradualShards:

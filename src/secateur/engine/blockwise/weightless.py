@@ -87,7 +87,11 @@ def why_untraced(model: nn.Module) -> str:
 
 def plan_of(model: nn.Module, recipe: Recipe) -> Plan:
     """The plan of a recipe on a model without weights."""
-    targets = _find(model, recipe).targets
+    turned = model
+    if recipe.basis is not None:
+        turned = copy.deepcopy(model)
+        recipe.basis.rewrite(turned, None)
+    targets = _find(turned, recipe).targets
     with _seen(model, recipe) as (shapes, example):
         return make_plan(shapes, recipe, example, targets)
 
