@@ -19,6 +19,7 @@ OPTIONS = {
     "nesterov": {"optimiser": {"name": "sgd", "nesterov": True}, "clip": 0.5},
     "adam-average": {"optimiser": "adam", "lr": 0.01, "ema": 0.9},
     "parts-spared-norms": {"accumulate": 4, "decay_norms": False, "label_smoothing": 0.1},
+    "muon": {"optimiser": "muon", "lr": 0.01, "weight_decay": 0.1, "decay_norms": False},
     "bf16": {"optimiser": "adamw", "lr": 0.01, "ema": 0.5, "precision": "bf16"},
 }
 

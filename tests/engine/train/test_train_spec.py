@@ -132,6 +132,34 @@ def test_every_optimiser_round_trips_and_decays_weights(name):
     assert torch.all(model[0].weight.abs() < before.abs())
 
 
+def test_muon_turns_matrices_and_leaves_tables_and_vectors_to_adamw():
+    """A step of orthogonal matrices, all singular values alike, as large as the factor says."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 8))
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    made = from_dict(Optimiser, {"name": "muon", "betas": [0.9, 0.98]})
+    groups = parameter_groups(model, 0.5, decay_norms=False, apart=True)
+    optimizer = made.build(groups, lr=0.1)
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    optimizer.step()
+    step = before["1.weight"] * (1 - 0.1 * 0.5) - model[1].weight.detach()
+    values = torch.linalg.svdvals(step) / (0.1 * 0.2 * 8**0.5)
+    assert 0.6 < float(values.min()) <= float(values.max()) < 1.3
+    twin = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 8))
+    twin.load_state_dict(before)
+    rest = [
+        {"params": [twin[0].weight], "weight_decay": 0.5},
+        {"params": [twin[1].bias], "weight_decay": 0.0},
+    ]
+    other = torch.optim.AdamW(rest, 0.1, betas=(0.9, 0.98))
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        theirs.grad = ours.grad
+    other.step()
+    assert torch.equal(model[0].weight, twin[0].weight)
+    assert torch.equal(model[1].bias, twin[1].bias)
+
+
 def test_norms_and_biases_can_be_spared_from_decay():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
     model[2].weight.requires_grad_(False)

@@ -3,6 +3,7 @@
 from .device import open_accelerator
 from .evaluate import evaluate
 from .lr import Constant, Cosine, LearningRate, OneCycle, Steps, Warmup
+from .muon import Muon
 from .optimiser import SGD, Adam, AdamW, Optimiser
 from .spec import PRESETS, Distil, Training, preset
 from .trainer import Batches, Trainer
@@ -17,6 +18,7 @@ __all__ = [
     "Cosine",
     "Distil",
     "LearningRate",
+    "Muon",
     "OneCycle",
     "Optimiser",
     "Steps",

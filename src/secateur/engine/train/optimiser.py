@@ -19,6 +19,10 @@ class Optimiser(Component, ABC):
     """How gradients become steps."""
 
     registry: ClassVar[Registry] = Registry("optimiser")
+    apart: ClassVar[bool] = False
+    """Whether the tables of embeddings are to be groups of their own, marked `tables`."""
+    mixes: ClassVar[bool] = False
+    """Whether a step moves weights without a gradient, too: pruned ones are zeroed after it."""
 
     @abstractmethod
     def build(self, groups: Groups, lr: float) -> torch.optim.Optimizer:
@@ -67,21 +71,30 @@ class AdamW(Adam):
         return torch.optim.AdamW(groups, lr, betas=self.betas, eps=self.eps)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, decay_norms: bool) -> Groups:
+def parameter_groups(
+    model: nn.Module, weight_decay: float, decay_norms: bool, apart: bool = False
+) -> Groups:
     """The trained parameters with their weight decay.
 
     Args:
         model: the network.
         weight_decay: of weights.
         decay_norms: whether biases and the scales of norms (one dimension or none) decay too.
+        apart: whether the tables of embeddings are a group of their own, marked `tables`.
     """
     params = [p for p in model.parameters() if p.requires_grad]
     if not params:
         raise PlanError("the model has no parameter that asks for gradients; nothing can train")
     small = [] if decay_norms else [p for p in params if p.dim() <= 1]
     large = [p for p in params if decay_norms or p.dim() > 1]
+    own = {id(m.weight) for m in model.modules() if apart and isinstance(m, nn.Embedding)}
     groups = [
-        {"params": large, "weight_decay": weight_decay},
+        {"params": [p for p in large if id(p) not in own], "weight_decay": weight_decay},
+        {
+            "params": [p for p in large if id(p) in own],
+            "weight_decay": weight_decay,
+            "tables": True,
+        },
         {"params": small, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]

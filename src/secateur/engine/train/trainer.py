@@ -88,7 +88,8 @@ class Trainer:
         self.hardware = hardware_for(model, training.precision, accelerator)
         self._net = self.hardware.prepare_model(Forward(model))
         self._gradient = Gradient(self._net, training, self.hardware, loss, teacher)
-        groups = parameter_groups(model, training.weight_decay, training.decay_norms)
+        apart = training.optimiser.apart
+        groups = parameter_groups(model, training.weight_decay, training.decay_norms, apart)
         self.optimizer = training.optimiser.build(groups, training.lr)
         self.average = Average(model, training.ema) if training.ema is not None else None
         self.gated = gated
@@ -236,6 +237,8 @@ class Trainer:
         else:
             scaler.step(self.optimizer)
             scaler.update()
+        if self.masks is not None and self.training.optimiser.mixes:
+            self.masks.zero({n: p.detach() for n, p in self.model.named_parameters()})
 
     def _mask_average(self) -> None:
         """What the masks prune is gone from the average at once, not in the long run."""
