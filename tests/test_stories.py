@@ -1,5 +1,7 @@
 """The trained story model: what a layer loses by each method, and what the model then writes."""
 
+import copy
+
 import pytest
 import torch
 from support_data import needs_data, weights
@@ -68,3 +70,18 @@ def test_sparsegpt_loses_least_in_every_layer_and_wanda_less_than_magnitude_of_t
     assert worse == []
     for name in names:
         assert lost["sparsegpt"][name] <= lost["wanda"][name], name
+
+
+@needs_data
+def test_aiming_at_the_dense_outputs_gives_better_stories(stories):
+    """Loss on other text of the model's own, with half of the weights left by SparseGPT."""
+    model, tokenizer = stories
+    calibration, other = own_text(model, tokenizer.bos_token_id, count=16).split(8)
+    losses = []
+    for share in (0.0, 0.5):
+        pruned = copy.deepcopy(model)
+        data = [{"input_ids": calibration}]
+        pruned = sc.prune(pruned, "sparsegpt", sparsity=0.5, refit=share, data=data).model
+        with torch.no_grad():
+            losses.append(float(pruned(input_ids=other, labels=other).loss))
+    assert losses[1] < losses[0] - 0.2
