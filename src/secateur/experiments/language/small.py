@@ -20,7 +20,7 @@ from ...data.questions import Question
 from ...engine.store import FolderStore, Saved
 from ...engine.train import Trainer, Training
 from ...engine.train.lr import OneCycle
-from ...engine.train.optimiser import AdamW
+from ...engine.train.muon import Muon
 from .turns import Turns, answer_loss
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ class Small(Plain):
     lr: float = Field(default=3e-3, gt=0)
 
     def training(self) -> Training:
-        """AdamW with one cycle of the learning rate."""
+        """Muon with one cycle of the learning rate."""
         return Training(
             length=Time(float(self.steps), "it"),
             batch_size=self.batch,
-            optimiser=AdamW(betas=(0.9, 0.98)),
+            optimiser=Muon(betas=(0.9, 0.98)),
             lr=self.lr,
             weight_decay=0.05,
             decay_norms=False,
