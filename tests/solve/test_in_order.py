@@ -12,7 +12,7 @@ from secateur.core.recipe import Recipe
 from secateur.criteria import ChannelLasso, FirstMember
 from secateur.criteria.responses import entries
 from secateur.schedule import OneShot
-from secateur.scope import Tensorwise
+from secateur.scope import Model, Tensorwise
 from secateur.solve import LeastSquares
 from secateur.structure import Coupled
 
@@ -106,9 +106,17 @@ def test_the_catalogue_goes_in_order_unless_told_otherwise():
         assert sc.recipe(method, in_order=False).walk == "whole"
 
 
-@pytest.mark.parametrize(
-    "changed", [{"allocator": ModelWide()}, {"connected": True}, {"revive": True}]
-)
+def test_shares_of_a_ranking_of_all_layers_are_those_of_the_network_before_the_first_is_pruned():
+    dense, given = net(), {"data": DATA, "example": X[:2]}
+    found, whole = (
+        sc.prune(dense, recipe(allocator=ModelWide(floor=1), walk=walk), **given)
+        for walk in ("layers", "whole")
+    )
+    counts = [[int(m.sum()) for m in result.units.values()] for result in (found, whole)]
+    assert counts[0] == counts[1] != [3, 4]
+
+
+@pytest.mark.parametrize("changed", [{"scope": Model()}, {"connected": True}, {"revive": True}])
 def test_what_needs_the_whole_network_at_once_is_refused(changed):
     with pytest.raises(PlanError, match="'layers'"):
         recipe(**changed)

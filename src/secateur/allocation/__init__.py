@@ -6,6 +6,7 @@ from .contiguous import Contiguous
 from .erk import Erk
 from .given import Given
 from .isomorphic import Isomorphic
+from .knapsack import Knapsack
 from .model_wide import ModelWide
 from .owl import Owl
 from .smart_ratio import SmartRatio
@@ -21,6 +22,7 @@ __all__ = [
     "Erk",
     "Given",
     "Isomorphic",
+    "Knapsack",
     "ModelWide",
     "Owl",
     "SmartRatio",

@@ -130,7 +130,7 @@ class Recipe(Component):
             )
         if self.walk == "whole":
             return
-        ahead = self.walk == "layers" and self.allocator.by_sizes  # numbers that need no scores
+        ahead = self.walk == "layers"  # numbers are settled before the first target is pruned
         for axis, part in (("scope", self.scope), ("allocator", self.allocator)):
             if part.across_targets and not (ahead and axis == "allocator"):
                 raise PlanError(

@@ -1,4 +1,4 @@
-"""How many units stay, known before anything is scored."""
+"""How many units of each target stay, known before the first of them is pruned."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import math
 import torch
 from torch import Tensor
 
-from ..core.types import Update
+from ..core.types import Scores, Update
 from .run import Run
 from .view import ModelView
 
 
-def ahead(run: Run, update: Update) -> dict[str, Tensor]:
-    """Target -> [its groups] units that stay after `update`, by an allocator that goes by sizes."""
+def ahead(run: Run, update: Update, scores: Scores | None = None) -> dict[str, Tensor]:
+    """Target -> [its groups] units that stay after `update`.
+
+    Args:
+        scores: -inf for units that are gone; None for an allocator that goes by sizes.
+    """
     allocator = run.recipe.allocator
     groups = run.recipe.scope.groups(run.targets)
     view = ModelView(
@@ -24,7 +28,7 @@ def ahead(run: Run, update: Update) -> dict[str, Tensor]:
         name: torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -math.inf)
         for name, mask in run.masks.items()
     }
-    keep = allocator.keep(alike, groups, update.density, view)
+    keep = allocator.keep(alike if scores is None else scores, groups, update.density, view)
     first, layouts = groups.first, groups.layouts
     return {name: keep[first[name] : first[name] + layouts[name].units] for name in layouts}
 

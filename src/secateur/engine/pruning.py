@@ -14,7 +14,7 @@ from ..core.density import keep_count
 from ..core.errors import CollapseError, PlanError
 from ..core.random import generator
 from ..core.recipe import Recipe
-from ..core.types import Target, Update
+from ..core.types import Scores, Target, Update
 from ..materialise import HardMasks
 from . import collect
 from .ahead import ahead
@@ -25,7 +25,7 @@ from .point import health_of
 from .program import Prune, Restore, Snapshot
 from .recalibrate import recalibrate
 from .run import Run
-from .step import step
+from .step import hide, score_all, step
 from .store import Saved
 from .view import ModelView, Stats
 
@@ -91,7 +91,8 @@ def _by_layers(run: Run, op: Prune) -> dict[str, Tensor]:
     """The same step with a view of one target after the other, in the network pruned so far."""
     before = copy.deepcopy(run.model)
     HardMasks.of(before).remove()
-    decided = ahead(run, op.update) if run.recipe.allocator.across_targets else {}
+    across = run.recipe.allocator.across_targets
+    decided = ahead(run, op.update, _scores_ahead(run, op)) if across else {}
     seen = kept = 0
     for target in run.targets:
         stats, seed = _statistics(run, (target,), before), run.setting.seed
@@ -103,6 +104,17 @@ def _by_layers(run: Run, op: Prune) -> dict[str, Tensor]:
         run.mask_weights()
         kept += int(run.masks[target.name].sum())
     return dict(run.masks)
+
+
+def _scores_ahead(run: Run, op: Prune) -> Scores | None:
+    """The scores of all targets before the first is pruned, for an allocator that looks at them."""
+    recipe = run.recipe
+    if recipe.allocator.by_sizes:
+        return None
+    names = recipe.criterion.required() | recipe.allocator.required()
+    stats, seed = _statistics(run, names=names), run.setting.seed
+    view = ModelView(run.model, run.targets, run.masks, stats, seed, op.round)
+    return hide(score_all(recipe.criterion, view), run.masks)
 
 
 def _shared_out(update: Update, seen: int, kept: int, alive: int, units: int) -> Update:
@@ -121,10 +133,13 @@ WALKS: dict[str, Callable[[Run, Prune], dict[str, Tensor]]] = {
 
 
 def _statistics(
-    run: Run, targets: tuple[Target, ...] = (), reference: nn.Module | None = None
+    run: Run,
+    targets: tuple[Target, ...] = (),
+    reference: nn.Module | None = None,
+    names: frozenset[str] | None = None,
 ) -> Stats:
     """What the recipe needs of the targets, all by default, in one collection."""
-    names = run.recipe.required()
+    names = run.recipe.required() if names is None else names
     if not names:
         return {}
     return collect.collect(

@@ -2,6 +2,7 @@
 
 from .bias_compensation import BiasCompensation
 from .least_squares import LeastSquares
+from .rearranged import Rearranged
 from .sparsegpt import SparseGPT
 
-__all__ = ["BiasCompensation", "LeastSquares", "SparseGPT"]
+__all__ = ["BiasCompensation", "LeastSquares", "Rearranged", "SparseGPT"]

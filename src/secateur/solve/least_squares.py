@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import logging
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,8 @@ from ..core.component import register
 from ..core.errors import PlanError
 from ..core.reads import Reader, readers
 from ..core.types import Groups, Target
+
+log = logging.getLogger(__name__)
 
 
 @register("least-squares")
@@ -35,9 +38,11 @@ class LeastSquares(Repair):
         aim: y the layer's own `output`, or with `sum` what brings the sum it is added to back, where
             there is one: y + (e − e') / a, e and e' the shortcut before and now, a the norm's factor.
         damping: λ over the mean diagonal; it ties the weights to what they were.
+        within: with `scales`, a layer one of whose factors lies outside ± this keeps its weights as
+            they were: so large a factor is a sign of a fit that does not hold elsewhere.
 
     Paper: He, Zhang, Sun 2017, arXiv 1707.06168 (weights, and `sum` for residual branches); Luo, Wu,
-    Lin 2017, arXiv 1707.06342 (scales).
+    Lin 2017, arXiv 1707.06342 (scales); Kwon et al. 2022, arXiv 2204.09656 (scales, and `within`).
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"input_gram", "output_cross", "sum_cross"})
@@ -45,6 +50,14 @@ class LeastSquares(Repair):
     fit: Literal["weights", "scales"] = "weights"
     aim: Literal["output", "sum"] = "output"
     damping: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+    within: float | None = Field(default=None, gt=1, allow_inf_nan=False)
+
+    def model_post_init(self, _: Any) -> None:
+        """A bound on factors where there are none would be ignored."""
+        if self.within is not None and self.fit == "weights":
+            raise PlanError(
+                "least-squares: `within` bounds factors; give fit='scales' or leave it out"
+            )
 
     def required(self) -> frozenset[str]:
         """The inputs, and what is aimed at."""
@@ -85,6 +98,9 @@ class LeastSquares(Repair):
         together = spread.T @ (kept.T @ kept * square) @ spread
         wanted = spread.T @ (kept * miss).sum(0)
         gain = _solve(together, wanted[:, None], self.damping)[:, 0]  # [units] c - 1
+        if self.within is not None and float((1 + gain).abs().max()) > self.within:
+            log.warning("least squares left a layer as it was: a factor was beyond %g", self.within)
+            return new
         new[:, stays] *= 1 + gain[place]
         return new
 

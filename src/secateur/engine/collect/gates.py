@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,8 +44,26 @@ def gate_squared(job: Job, option: float | None) -> Values:
     return _mean(job, torch.square)
 
 
+@own_pass("gate_products")
+def gate_products(job: Job, option: float | None) -> Values:
+    """(1/n) Σ_x g gᵀ, g = ∂ℓ(x)/∂ξ: the block of the gates' Fisher matrix that a target owns.
+
+    Taken in `job.reference` where there is one, the network before anything was removed.
+
+    Shapes: [units, units] float64, under the name of the target.
+    """
+    dense = job if job.reference is None else replace(job, model=job.reference)
+    return _sums(dense, lambda gates: gates.T @ gates)
+
+
 def _mean(job: Job, each: Callable[[Tensor], Tensor]) -> Values:
-    """The mean over samples of `each` of the gates' gradients."""
+    """The mean over samples of `each` of the gates' gradients, by unit."""
+    made = _sums(job, lambda gates: each(gates).sum(0))
+    return {target.name: made[target.name].view(target.shape) for target in job.targets}
+
+
+def _sums(job: Job, each: Callable[[Tensor], Tensor]) -> Values:
+    """What `each` makes of the gates' gradients [samples, units] of a batch, over all samples."""
     if not job.targets or job.batches is None:
         raise PlanError("gradients of gates need targets and batches; pass both")
     view = ModelView(job.model, job.targets)
@@ -57,11 +76,10 @@ def _mean(job: Job, each: Callable[[Tensor], Tensor]) -> Values:
             gates, size = _gates(job, first, batch, number)
             samples += size
             for name, gate in gates.items():
-                totals[name] = totals[name] + each(gate * size).sum(0)
+                totals[name] = totals[name] + each(gate * size)
     if not samples:
         raise DataError("there are no batches to take gradients from; pass a list of batches")
-    made = {name: torch.as_tensor(total) / samples for name, total in totals.items()}
-    return {target.name: made[target.name].view(target.shape) for target in job.targets}
+    return {name: torch.as_tensor(total) / samples for name, total in totals.items()}
 
 
 def _gates(
