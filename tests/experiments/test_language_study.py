@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 
+from secateur.cli.language_study import plan_lines
 from secateur.cli.main import call
 from secateur.core.errors import PlanError, StorageError
 from secateur.data.questions import Question, load_questions
@@ -406,3 +407,15 @@ def test_files_of_either_kind_are_told_apart() -> None:
     assert load_language_study(folder / "smartfarm.yaml").model.source == "google/gemma-3-1b-it"
     with pytest.raises(PlanError, match="kind 'language-model'"):
         load_experiment(folder / "smartfarm.yaml")
+
+
+def test_a_plan_tells_how_accuracy_is_won_back(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "{kind: language-model, name: s, schema: 1, model: {source: small}, data: smartfarm-embedded, "
+        "phases: [{phase: 0, runs: [{id: origin, method: dense}]}, {phase: 1, runs: [{id: a, method: "
+        "shortgpt, options: {density: 0.5}, recovery: {name: lora, length: 2it}}]}]}"
+    )
+    said = list(plan_lines(file, 1.0))
+    assert said[-1] == "  a        shortgpt(density=0.5), then lora(length=2it)"
+    assert "  origin   dense()" in said

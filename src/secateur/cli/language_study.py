@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..core.errors import PlanError, unknown
-from ..experiments.language.config import LanguageStudy, load_language_study
+from ..experiments.language.config import LanguageStudy, Line, load_language_study
 from ..experiments.language.results import Entry, LanguageResults, load_language
 from ..experiments.language.runner import LanguageRunner
 from .progress import Bar
@@ -67,17 +67,23 @@ def plan_lines(experiment: Path, scale: float) -> Iterator[str]:
     for phase in study.phases:
         base = "the best so far" if phase.base == "best" else "the study's options"
         yield f"\nphase {phase.phase} {phase.title}: from {base}"
-        yield from (
-            f"  {line.id:<8} {_line(study, line.method, line.options)}" for line in phase.runs
-        )
+        yield from (f"  {line.id:<8} {_line(study, line)}" for line in phase.runs)
         if phase.search is not None:
             ranges = ", ".join(f"{k} {v}" for k, v in phase.search.ranges.items())
             yield f"  {phase.search.trials} trials over {ranges}"
 
 
-def _line(study: LanguageStudy, method: str | None, options: Mapping[str, Any]) -> str:
+def _line(study: LanguageStudy, line: Line) -> str:
+    made = _called(line.method or study.method, line.options)
+    if line.recovery is None:
+        return made
+    given = {k: v for k, v in line.recovery.items() if k != "name"}
+    return f"{made}, then {_called(line.recovery['name'], given)}"
+
+
+def _called(name: str, options: Mapping[str, Any]) -> str:
     shown = ", ".join(f"{k}={v}" for k, v in options.items())
-    return f"{method or study.method}({shown})"
+    return f"{name}({shown})"
 
 
 def list_lines(root: Path) -> Iterator[str]:
