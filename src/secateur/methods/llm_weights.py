@@ -13,7 +13,7 @@ from ..core.recipe import Recipe
 from ..criteria import Magnitude, Ria, Wanda
 from ..schedule import OneShot, Repeat
 from ..scope import NM, Row, Tensorwise
-from ..solve import SparseGPT
+from ..solve import ExactOBS, SparseGPT
 from ..structure import Weights
 
 Walk = Literal["whole", "blocks"]
@@ -182,4 +182,35 @@ def sparsegpt(
     """
     solver = SparseGPT(block=block, damping=damping, act_order=act_order, refit=refit)
     allocator = shares(layers, density)
+    return pruned(Magnitude(), density, pattern, allocator, walk, solver, Tensorwise())
+
+
+@method(
+    "exact-obs",
+    family="after training",
+    paper="Optimal Brain Compression: A Framework for Accurate Post-Training Quantization and Pruning",
+    authors="Frantar and Alistarh",
+    year=2022,
+    arxiv="2208.11580",
+)
+def exact_obs(
+    density: float | None = None,
+    pattern: str | None = None,
+    damping: float = 0.01,
+    layers: Mapping[str, float] | None = None,
+    walk: Walk = "whole",
+) -> Recipe:
+    """Remove weights one by one, each row with its own inverse Hessian, and make up for each in all others.
+
+    Of every row the p with the least w_p² / [H⁻¹]_pp goes next, w ← w − w_p [H⁻¹]_:p / [H⁻¹]_pp, and p
+    leaves H⁻¹; H = X Xᵀ / n + λ I, λ = `damping` × its mean diagonal. The steps of all rows of a layer are
+    merged by what they cost, and the cheapest happen, so that rows keep what they need; `pattern="2:4"`
+    chooses within runs of inputs. This is Optimal Brain Surgeon (Hassibi and Stork 1993) for each layer's
+    squared error, exactly, where `sparsegpt` passes every column once: the work is out · in³ for a layer,
+    for layers of up to 4,096 inputs. As in the paper each layer is solved on the dense network's inputs;
+    `walk="blocks"` takes those that the pruned blocks before it give. The paper's database of layers at
+    many densities, from which a budget is met, and its quantisation are not here.
+    """
+    allocator = shares(layers, density)
+    solver = ExactOBS(damping=damping)
     return pruned(Magnitude(), density, pattern, allocator, walk, solver, Tensorwise())

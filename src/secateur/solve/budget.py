@@ -12,6 +12,7 @@ from ..core.errors import PlanError
 from ..core.layout import Layout
 from ..core.matrix import matrix
 from ..core.select import keep_rows
+from ..core.types import Target
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,13 @@ def _shares(total: int, experts: int) -> list[Tensor]:
     """The same for every expert, exact in sum."""
     cuts = [keep_count(e / experts, total) for e in range(experts + 1)]
     return [torch.tensor(a - b) for a, b in zip(cuts[1:], cuts[:-1], strict=True)]
+
+
+def single_weights(target: Target, solver: str) -> str:
+    """The weight of a target of single weights; other units have no columns to go through."""
+    if len(target.members) != 1 or target.members[0].layout.size != 1:
+        raise PlanError(
+            f"solver '{solver}' speaks of single weights; '{target.name}' has {target.kind}. "
+            "Use structure 'weights'"
+        )
+    return target.members[0].param

@@ -15,7 +15,7 @@ from ..core.component import register
 from ..core.errors import PlanError
 from ..core.matrix import matrix, unmatrix
 from ..core.types import Groups, Target
-from .budget import Budget, budgets_of
+from .budget import Budget, budgets_of, single_weights
 from .hessian import Factor, factorise
 from .sweep import sweep
 
@@ -98,7 +98,7 @@ class SparseGPT(Chooser):
 
     def _layer(self, target: Target, keep: Tensor, groups: Groups, view: View) -> _Layer:
         """What is asked of a target, and what it is judged by."""
-        param = _param(target)
+        param = single_weights(target, self.name)
         weight, dims = view.weight(param), view.dims(param)
         rows = matrix(weight.to(wide(weight)), dims)
         budgets = budgets_of(
@@ -163,16 +163,6 @@ class SparseGPT(Chooser):
             samples=int(rows.min()),
             inputs=int(found[0].dead.numel()),
         )
-
-
-def _param(target: Target) -> str:
-    """The weight of a target of single weights; other units have no columns to sweep."""
-    if len(target.members) != 1 or target.members[0].layout.size != 1:
-        raise PlanError(
-            f"solver 'sparsegpt' speaks of single weights; '{target.name}' has {target.kind}. "
-            "Use structure 'weights'"
-        )
-    return target.members[0].param
 
 
 def _alike(layers: Iterable[_Layer]) -> Iterator[list[_Layer]]:
