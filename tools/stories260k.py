@@ -204,6 +204,8 @@ def table(found: dict[str, Any]) -> str:
         "[SparseGPT with `refit`](refit.md), which aims each layer at its dense output, has a page of "
         "its own.",
         "",
+        "[Exact OBS beside SparseGPT](exact-obs.md): one weight at a time instead of one column.",
+        "",
         "[SparseLLM was tried](sparsellm.md): it is not in the library, the page says why.",
         "",
         "[Channel permutations for 2:4](permutation.md) were tried, where they change nothing else.",
