@@ -134,8 +134,7 @@ def eliminate(
         if room is not None:
             full = (room <= 0).repeat_interleave(width // room.shape[1], dim=1)
             scores = scores.masked_fill(full, math.inf)
-        open_ = scores.masked_fill(gone, math.nan).nan_to_num(nan=math.inf, posinf=1e300)
-        pick = open_.argmin(1)
+        pick = scores.clamp(max=1e300).masked_fill(gone, math.inf).argmin(1)  # no room: at the end
         order[:, step], losses[:, step] = pick, scores[every, pick]
         gone[every, pick] = True
         if room is not None:
