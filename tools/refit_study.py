@@ -9,22 +9,16 @@ on a quarter of the calibration text. One thread.
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
-from stories260k import MODEL, OUT, TOKENS, load, stories
+from stories260k import MODEL, TOKENS, load, stories
+from story_pages import AMOUNTS, SEEDS, put
 
 import secateur as sc
 from secateur.text.calibration import Sampling, calibrate
 from secateur.text.perplexity import perplexity
 
-SEEDS, SHARES, SAMPLES = (0, 2), (0.0, 0.25, 0.5, 0.75, 1.0), (32, 8)
-AMOUNTS: dict[str, dict[str, Any]] = {
-    "50 %": {"sparsity": 0.5},
-    "70 %": {"sparsity": 0.7},
-    "2:4": {"pattern": "2:4"},
-}
-START, STOP = "<!-- made by tools/refit_study.py -->\n", "<!-- end -->"
+SHARES, SAMPLES = (0.0, 0.25, 0.5, 0.75, 1.0), (32, 8)
 
 
 def rows() -> list[str]:
@@ -53,11 +47,7 @@ def rows() -> list[str]:
 def main() -> None:
     """Measure, and put the table in its place on the page."""
     torch.set_num_threads(1)
-    path = OUT / "refit.md"
-    head, _, rest = path.read_text(encoding="utf-8").partition(START)
-    _, _, tail = rest.partition(STOP)
-    text = "\n".join(rows())
-    path.write_text(f"{head}{START}{text}\n{STOP}{tail}", encoding="utf-8")
+    put("refit.md", "refit_study.py", rows())
 
 
 if __name__ == "__main__":
