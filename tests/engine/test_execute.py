@@ -15,8 +15,13 @@ from secateur.core.cards import METHODS
 from secateur.core.errors import CollapseError, DataError, NumberError, PlanError
 
 SMALL = {"walk": "whole", "rounds": 2, "fine_tune": "1ep", "every": "2it", "density": 0.3}
-OWN: dict[str, dict[str, Any]] = {"block-movement": {"exclude": ("0.weight",)}}
-"""What single methods need to be told of the network here: an image has one channel, no block of four."""
+OWN: dict[str, dict[str, Any]] = {
+    "block-movement": {"exclude": ("0.weight",)},  # an image has one channel, no block of four
+    "fisher-masks": {
+        "budget": {"macs": "70%"}
+    },  # of the multiplications: one unit of each layer takes half
+}
+"""What single methods need to be told of the network here."""
 
 
 def network() -> nn.Module:
