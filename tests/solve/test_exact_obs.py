@@ -156,3 +156,11 @@ def test_refit_of_nothing_is_nothing():
         0,
         0,
     ]
+
+
+def test_a_layer_that_nothing_enters_is_judged_by_the_size_of_its_weights():
+    net, _ = layer()
+    before = net[0].weight.detach().clone()
+    new, mask = solve(net, torch.zeros(5, 8).double(), sparsity=0.5)
+    assert torch.equal(new, before * mask)
+    assert float(before[mask].abs().min()) > float(before[~mask].abs().max())

@@ -77,7 +77,7 @@ class ExactOBS(Chooser):
         grams = view.stat("input_gram", param).to(flat).reshape(-1, width, width)
         found = [factorise(gram, self.damping) for gram in grams]
         there = alive.reshape(flat.shape)
-        parts = zip(flat, grams, there, found, budgets, strict=True)
+        parts = zip(flat, there, found, budgets, strict=True)
         news, masks = zip(*[_matrix(*part) for part in parts], strict=True)
         new, mask = (torch.stack(part).view(rows.shape) for part in (news, masks))
         view.write(param, unmatrix(new, dims, tuple(weight.shape)).to(weight.dtype))
@@ -91,12 +91,11 @@ class ExactOBS(Chooser):
         return unmatrix(mask, dims, tuple(weight.shape)).reshape(target.shape)
 
 
-def _matrix(
-    weight: Tensor, gram: Tensor, there: Tensor, found: Factor, budget: Budget
-) -> tuple[Tensor, Tensor]:
+def _matrix(weight: Tensor, there: Tensor, found: Factor, budget: Budget) -> tuple[Tensor, Tensor]:
     """(new values, mask) of one matrix [out, in]; inputs that were always 0 lose their weights."""
     weight = weight.masked_fill(found.dead | ~there, 0)
-    inverse = found.solve(torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
+    hessian = found.damped
+    inverse = found.solve(torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device))
     parts = zip(weight.split(TOGETHER), there.split(TOGETHER), strict=True)
     runs = budget.keep.to(weight.device).split(TOGETHER) if budget.run else None
     each = [
@@ -105,9 +104,6 @@ def _matrix(
     ]
     order, losses = (torch.cat(column) for column in zip(*each, strict=True))
     mask = _stays(order, losses, budget)
-    hessian = gram.masked_fill(found.dead[:, None] | found.dead[None, :], 0)
-    mean = gram.diagonal()[~found.dead].mean() if not bool(found.dead.all()) else gram.new_ones(())
-    hessian.diagonal().add_(found.damping * mean + mean * found.dead)
     return torch.stack([refit(w, m, hessian) for w, m in zip(weight, mask, strict=True)]), mask
 
 

@@ -33,6 +33,16 @@ class Factor:
     dead: Tensor
     damping: float
 
+    @property
+    def upper(self) -> Tensor:
+        """U, [in, in]."""
+        return self.carry * self.diagonal
+
+    @property
+    def damped(self) -> Tensor:
+        """H + λ I, [in, in], with the mean of the diagonal for inputs that were always 0."""
+        return self.upper @ self.upper.T
+
     def solve(self, right: Tensor) -> Tensor:
         """right (H + λ I)⁻¹, for `right` [out, in].
 
@@ -41,7 +51,7 @@ class Factor:
         >>> torch.allclose(found, torch.tensor([[1.0, 2.0]]), atol=1e-5)
         True
         """
-        upper = self.carry * self.diagonal
+        upper = self.upper
         half = torch.linalg.solve_triangular(upper.T, right, upper=False, left=False)  # U⁻ᵀ
         return torch.linalg.solve_triangular(upper, half, upper=True, left=False)
 
