@@ -151,8 +151,8 @@ def prune(
         raise PlanError("--recover is for language models; a method's own options say it elsewhere")
     if tasks is not None:
         raise PlanError("--tasks are for language models")
-    fixed = {"source"} & settings(data_option or []).keys()
-    if fixed:
+    fields = settings(data_option or [])
+    if "source" in fields:
         raise PlanError("--data-option source=… is what --data says; give it there")
     given = settings(network_option or [])
     given |= {"trust": trust} if trust else {}
@@ -161,7 +161,7 @@ def prune(
         network={"spec": network, "options": given, "weights": weights, "trained": trained},
         data={"source": data or "digits"}
         | ({} if network in BUILT_IN else images_for(Path(network)))
-        | settings(data_option or []),
+        | fields,
         training={"preset": preset, "length": train, **settings(training or [])},
         seeds=[seed],
         runs=[{"method": method, "options": options}],

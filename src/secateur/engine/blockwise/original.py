@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import PlanError
+from ..collect.observing import first_of
 from .activations import Activations
 from .blocks import Block
 from .conductor import Conductor, Stream
-from .stages import Stage, first_of, owner, stopping
+from .stages import Stage, owner, stopping
 
 
 class _Enough(Exception):

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...core.types import Target
+from ..collect.observing import first_of
 from .blocks import Block
 from .conductor import Conductor
 
@@ -80,12 +81,6 @@ def _calls(conductor: Conductor, block: Block, paths: Iterable[str]) -> list[Cal
             stack.callback(hook.remove)
         next(conductor.outputs_of(block))
     return calls
-
-
-def first_of(args: Any, kwargs: Any) -> Tensor:
-    """What a layer reads: its first argument or keyword."""
-    x: Tensor = args[0] if args else next(iter(kwargs.values()))
-    return x
 
 
 @contextmanager

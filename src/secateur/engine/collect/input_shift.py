@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...core.axes import wide
 from ...core.errors import PlanError
 from ...structure.prunable import EXPERT, prunable
-from .observing import Valid, as_rows, valid_only
+from .observing import Valid, as_rows, first_of, valid_only
 from .statistics import Then, Values, paired
 
 
@@ -56,7 +56,7 @@ class _Sums:
         """What is to see the layer's inputs."""
 
         def before(layer: nn.Module, args: Any, kwargs: Any) -> None:
-            x = args[0] if args else next(iter(kwargs.values()))
+            x = first_of(args, kwargs)
             product, n = self._product(layer, param, x, self._then(param))
             if n:
                 total = self._totals.get(param)

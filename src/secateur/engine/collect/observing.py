@@ -235,12 +235,16 @@ def _owner(model: nn.Module, param: str) -> nn.Module:
     return modules[path]
 
 
+def first_of(args: Any, kwargs: Any) -> Any:
+    """What a layer reads: its first argument or keyword."""
+    return args[0] if args else next(iter(kwargs.values()))
+
+
 def _hooks(
     observation: Observation, module: nn.Module, param: str, sides: set[Side], valid: Valid
 ) -> Iterator[Any]:
     def before(owner: nn.Module, args: Any, kwargs: Any) -> None:
-        first = args[0] if args else next(iter(kwargs.values()))
-        observation.add(owner, param, "input", first, valid)
+        observation.add(owner, param, "input", first_of(args, kwargs), valid)
 
     def after(owner: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         first = output[0] if isinstance(output, tuple) else output
