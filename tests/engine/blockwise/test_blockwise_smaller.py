@@ -62,18 +62,23 @@ def test_the_files_are_those_of_a_run_in_memory(case, tmp_path):
     done = sc.prune_folder(source, recipe, tmp_path / "a", data=words, sampling=sampling)
     given = Given(str(source), words, sampling, True, 0, None)
     other = prune_whole(source, recipe, tmp_path / "b", given, None)
-    files = [tmp_path / name / "model.safetensors" for name in "ab"]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    same_folders(tmp_path)
     for key in ("parameters", "units", "layers", "config", "loadable", "level", "perplexity"):
         assert done.record[key] == other.record[key], key
     assert done.record["proof"]["error"] < 1e-6
     assert done.record["proof"]["effect"] > 1e-3
-    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in "ab"]
+    assert digests(source) == before
+
+
+def same_folders(root):
+    """Two results, `a` and `b`: the same bytes of weights, the same configuration, the same logits."""
+    files = [root / name / "model.safetensors" for name in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    configs = [json.loads((root / name / "config.json").read_text()) for name in "ab"]
     assert configs[0] == configs[1]
-    ours, theirs = (sc.load(tmp_path / name) for name in "ab")
+    ours, theirs = (sc.load(root / name) for name in "ab")
     ids = torch.arange(4, 14).view(1, -1)
     assert torch.equal(ours(ids).logits, theirs(ids).logits)
-    assert digests(source) == before
 
 
 def prune(source, out, where="memory", tell=None, method="reap", **options):

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from ...core.errors import NumberError
-from ...core.finite import finite
 from ...core.types import Target
 from ..collect.observing import OBSERVED, observing, valid_of
-from ..collect.statistics import PAIRED, WATCHED, Then, Values, parse
+from ..collect.statistics import PAIRED, WATCHED, Then, Values, check_finite, parse
 from .blocks import Block
 from .conductor import Conductor
 from .original import Original
@@ -71,18 +69,13 @@ def gathering(
                 for name, (base, _) in asked.items()
                 if base in PAIRED
             }
-        yield lambda: _finite(
-            (flows.values() if flows is not None else {}) | {n: w() for n, w in own.items()}
-        )
 
+        def values() -> dict[str, Values]:
+            found = (flows.values() if flows is not None else {}) | {n: w() for n, w in own.items()}
+            check_finite(
+                found,
+                "what flows into this layer overflows: check the weights, or use a wider dtype",
+            )
+            return found
 
-def _finite(values: dict[str, Values]) -> dict[str, Values]:
-    """The values; NaN or infinite ones are an error."""
-    for name, tensors in values.items():
-        for param, value in tensors.items():
-            if not finite(value):
-                raise NumberError(
-                    f"statistic '{name}' of '{param}' holds NaN or infinite values: what flows into "
-                    "this layer overflows; check the weights, or use a wider dtype"
-                )
-    return values
+        yield values

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...core.errors import DataError, NumberError, PlanError, unknown
-from ...core.finite import finite
+from ...core.errors import DataError, PlanError, unknown
 from ...core.random import derive
 from ...core.types import Target
 from .loop import means
 from .observing import OBSERVED, forward, observing, valid_of
 from .state import unchanged
-from .statistics import OWN_PASS, PAIRED, PER_BATCH, Job, Loss, Values, parse
+from .statistics import OWN_PASS, PAIRED, PER_BATCH, Job, Loss, Values, check_finite, parse
 
 
 def collect(
@@ -78,7 +77,7 @@ def collect(
         flows = {name: parsed for name, parsed in asked.items() if parsed[0] in OBSERVED}
         seen = observed(job, flows) if flows else {}
     found = {**job.means, **own, **seen}
-    _check(found)
+    check_finite(found, "check weights and data, or use float64")
     return found
 
 
@@ -136,14 +135,3 @@ def _of_parameters(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, T
         if name not in parameters and name not in buffers:
             raise unknown("parameter", name, parameters)
     return {name: mask for name, mask in masks.items() if name in parameters}
-
-
-def _check(found: dict[str, Values]) -> None:
-    """NaN or infinite statistics are an error here, where their name is known."""
-    for statistic, values in found.items():
-        for param, value in values.items():
-            if not finite(value):
-                raise NumberError(
-                    f"statistic '{statistic}' of '{param}' holds NaN or infinite values; "
-                    "check weights and data, or use float64"
-                )

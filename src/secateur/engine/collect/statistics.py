@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...core.errors import DataError, PlanError, unknown
+from ...core.errors import DataError, NumberError, PlanError, unknown
+from ...core.finite import finite
 from ...core.types import Target
 from .observing import OBSERVED, Valid, forward, valid_of
 
@@ -18,6 +19,16 @@ Loss = Callable[[nn.Module, Any], Tensor]
 
 Values = dict[str, Tensor]
 """Parameter name -> tensor of its shape."""
+
+
+def check_finite(found: Mapping[str, Values], remedy: str) -> None:
+    """NaN or infinite statistics are an error where their name is known."""
+    for statistic, values in found.items():
+        for param, value in values.items():
+            if not finite(value):
+                raise NumberError(
+                    f"statistic '{statistic}' of '{param}' holds NaN or infinite values; {remedy}"
+                )
 
 
 @dataclass
