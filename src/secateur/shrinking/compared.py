@@ -18,6 +18,7 @@ from ..structure.graph.export import as_traced, said
 from ..structure.graph.proof import difference, floats, run
 
 TOLERANCE = 1e-4
+"""The largest difference of the outputs, relative to them, with which a network is handed out."""
 
 
 def from_masked(

@@ -14,7 +14,8 @@ from ..structure.experts import mixtures
 from ..structure.fewer_experts import fewer_experts, passed_by
 from ..structure.graph.errors import ProofError
 from ..structure.graph.proof import gap
-from .made import TOLERANCE, Made
+from .compared import TOLERANCE
+from .made import Made
 
 
 def experts_asked(

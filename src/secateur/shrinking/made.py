@@ -30,9 +30,7 @@ from ..structure.layers import layer_target
 from ..structure.residual import Block
 from ..structure.shared_config import share_config
 from .asked import Plan
-from .compared import from_masked, unlike_stock
-
-TOLERANCE = 1e-4
+from .compared import TOLERANCE, from_masked, unlike_stock
 
 
 @dataclass
