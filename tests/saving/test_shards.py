@@ -12,7 +12,12 @@ pytest.importorskip("transformers")
 from saving.test_hostile import refused, rewrite
 
 import secateur as sc
+from secateur.artifact.container import header_digest
+from secateur.artifact.covered import digest_of
+from secateur.artifact.file import save_sparse
 from secateur.artifact.manifest import read_manifest
+from secateur.artifact.sharded import read_shards
+from secateur.core.errors import StorageError
 from tests.engine.blockwise import tiny
 
 IDS = torch.arange(3, 15).view(2, 6)
@@ -76,3 +81,24 @@ def test_what_stands_beside_is_not_looked_at_and_it_is_saved_again_as_one(folder
     again = sc.save(sc.load(folder), tmp_path / "again")
     assert not read_manifest(again).shards
     assert torch.equal(sc.load(again)(IDS).logits, wanted)
+
+
+def shards_of(folder, *states):
+    """Files with these states, and the digest of each."""
+    names = [f"model-{i}.safetensors" for i in range(len(states))]
+    for name, state in zip(names, states, strict=True):
+        save_sparse(folder / name, state)
+    return {name: header_digest(folder / name) for name in names}
+
+
+def test_a_tensor_in_two_shards_is_refused(tmp_path):
+    shards = shards_of(tmp_path, {"a": torch.ones(4)}, {"a": torch.zeros(4)})
+    with pytest.raises(StorageError, match="'a' lies in two of its files"):
+        read_shards(tmp_path, shards, 1000, digest_of(shards))
+
+
+def test_the_bound_on_memory_is_for_all_shards_together(tmp_path):
+    shards = shards_of(tmp_path, {"a": torch.ones(100)}, {"b": torch.zeros(100)})
+    assert set(read_shards(tmp_path, shards, 800, digest_of(shards)).state) == {"a", "b"}
+    with pytest.raises(StorageError):
+        read_shards(tmp_path, shards, 799, digest_of(shards))
