@@ -1,6 +1,7 @@
 """The mix of two kinds against all mixes there are."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -75,3 +76,11 @@ def test_budgets_that_cannot_be_are_refused(limit, relative, match):
     groups = Tensorwise().groups(TARGETS)
     with pytest.raises(PlanError, match=match):
         Knapsack(limit=limit, relative=relative).check(groups, None, TARGETS, View().costs)
+
+
+def test_what_fits_to_the_bit_stays():
+    """In float64 22 · (15 / 22) < 15."""
+    price, allocator = SimpleNamespace(whole=22), Knapsack(limit=15, relative=False)
+    assert price.whole * (15 / 22) < 15
+    assert allocator.due(price, 1.0) == 15
+    assert allocator.due(price, 0.5) == pytest.approx((22 * 15) ** 0.5)

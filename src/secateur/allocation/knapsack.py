@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from ..core.axes import Allocator, View
+from ..core.axes import View
 from ..core.component import register
 from ..core.cost import Cost, Costs
 from ..core.errors import PlanError
 from ..core.types import Groups, Scores, Target
 from .budget import Floor, alive, least
+from .budgeted import Budgeted
 
 
 @register("knapsack")
-class Knapsack(Allocator):
+class Knapsack(Budgeted):
     r"""keep = argmax Σ of the kept scores with cost(keep) ≤ limit, units ranked within their kind.
 
     For every number of units of the scarcer kind (heads) its best stay, and of the other kind
@@ -29,40 +29,18 @@ class Knapsack(Allocator):
     price is put on a head against a neuron. Scores must be comparable, and of one sign, across layers.
     Each layer first gets the units its floor guarantees.
 
-    Of several updates the one after which a share p of them is done may leave
-    whole · (limit / whole)^p.
+    Of several updates each takes the same share of what is left (`Budgeted.due`).
 
     Attributes:
-        limit: the most that may be left.
+        limit, relative: the most that may be left (`Budgeted`).
         what: `macs`, `parameters` or `megabytes` (10^6 bytes of the state).
-        relative: whether the limit is a fraction of what the network takes as it comes.
         floor: the least to keep of each layer, a fraction below 1 or a number of units.
 
     Paper: Kwon et al. 2022, arXiv 2204.09656, Algorithm 1, which lets a layer lose all its units.
     """
 
-    limit: float = Field(gt=0, allow_inf_nan=False)
     what: Literal["macs", "parameters", "megabytes"] = "macs"
-    relative: bool = True
     floor: Floor = 1.0
-
-    def model_post_init(self, _: Any) -> None:
-        """A budget of everything is refused."""
-        if self.relative and self.limit >= 1:
-            raise PlanError(
-                f"a budget of {self.limit:.0%} of the {self.what} is what the network takes already; "
-                "give less than 100 %"
-            )
-
-    @property
-    def uses_density(self) -> bool:
-        """The budget decides."""
-        return False
-
-    @property
-    def across_targets(self) -> bool:
-        """The budget is the whole network's."""
-        return True
 
     @property
     def scopes(self) -> frozenset[str]:
@@ -89,34 +67,20 @@ class Knapsack(Allocator):
                 "name two, or use allocator 'to-budget'"
             )
         cost = costs[self.what]
-        if self._limit(cost) >= cost.whole:
-            raise PlanError(
-                f"a budget of {self._limit(cost):,.4g} {cost.unit} is no less than the "
-                f"{cost.whole:,.4g} that the network takes as it is; there is nothing to prune"
-            )
-        self._check_possible(cost, groups, self.held(groups, groups.size, targets))
+        self.check_less(cost)
+        held = self.held(groups, groups.size, targets)
+        self.check_possible(cost, cost(_counts(held, groups)))
 
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""
         cost, held = view.costs[self.what], self.held(groups, alive(scores, groups), view.every)
-        self._check_possible(cost, groups, held)
-        limit = cost.whole * (self._limit(cost) / cost.whole) ** view.progress
+        self.check_possible(cost, cost(_counts(held, groups)))
+        limit = self.due(cost, view.progress)
         kinds: dict[str, list[str]] = {}
         for target in view.targets:
             kinds.setdefault(target.kind, []).append(target.name)
         pools = [_ranked(scores, groups, names, held) for names in kinds.values()]
         return _best(sorted(pools, key=lambda pool: pool.most), cost, groups, limit)
-
-    def _limit(self, cost: Cost) -> float:
-        return self.limit * cost.whole if self.relative else self.limit
-
-    def _check_possible(self, cost: Cost, groups: Groups, held: Tensor) -> None:
-        fewest = cost(_counts(held, groups))
-        if fewest > self._limit(cost):
-            raise PlanError(
-                f"a budget of {self._limit(cost):,.4g} {cost.unit} cannot be met: floors leave "
-                f"{fewest:,.4g}, the closest possible. Ask for that or lower the floor"
-            )
 
 
 @dataclass(frozen=True)

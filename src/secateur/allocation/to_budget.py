@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from ..core.axes import Allocator, View
@@ -20,6 +19,7 @@ from ..core.select import select
 from ..core.types import Groups, Scores, Target
 from .amounts import What
 from .budget import alive
+from .budgeted import Budgeted, said
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ ROUNDS = 6
 
 
 @register("to-budget")
-class ToBudget(Allocator):
+class ToBudget(Budgeted):
     """keep = inner(k / n) with the largest k such that cost(keep) <= limit, by bisection.
 
     The scores are taken once; a trial asks the inner allocator for its numbers and counts. A layer
@@ -46,41 +46,27 @@ class ToBudget(Allocator):
     cost that is a prediction (milliseconds from a table) is measured end to end, and the limit is
     set right by the ratio until it is met within 3 %.
 
-    Of several updates the one after which a share p of them is done may leave
-    whole · (limit / whole)^p: every update takes the same share of what is left, the last meets the
-    budget. Where units of all layers compete as one group, or a layer is one unit, as many of the best
-    stay as the budget permits.
+    Of several updates each takes the same share of what is left (`Budgeted.due`). Where units of all
+    layers compete as one group, or a layer is one unit, as many of the best stay as the budget permits.
 
     Attributes:
+        limit, relative: the most that may be left (`Budgeted`).
         inner: the allocator that shares out, with the bounds it has.
         what: `macs`, `parameters`, `megabytes` (10^6 bytes of the state) or `latency` (milliseconds).
-        limit: the most that may be left.
-        relative: whether the limit is a fraction of what the network takes as it comes.
         runtime: under which a latency is measured; nothing to other costs.
     """
 
     inner: Allocator
     what: What
-    limit: float = Field(gt=0, allow_inf_nan=False)
-    relative: bool = True
     runtime: Literal["eager", "compile", "onnxruntime"] = "eager"
 
     def model_post_init(self, _: Any) -> None:
-        """What would keep everything, or has nothing to ask for a number of units, is refused."""
-        if self.relative and self.limit >= 1:
-            raise PlanError(
-                f"a budget of {self.limit:.0%} of the {self.what} is what the network takes already; "
-                "give less than 100 %"
-            )
+        """An inner one that has nothing to ask for a number of units is refused, too."""
+        super().model_post_init(_)
         if not self.inner.uses_density:
             raise PlanError(
                 f"allocator '{self.inner.name}' finds the density itself and cannot meet a budget"
             )
-
-    @property
-    def uses_density(self) -> bool:
-        """The budget decides."""
-        return False
 
     def settled(self, multiple: Callable[[], int]) -> Allocator:
         """Around an inner one that is settled."""
@@ -90,11 +76,6 @@ class ToBudget(Allocator):
     def by_sizes(self) -> bool:
         """Where the inner one's numbers do."""
         return self.inner.by_sizes
-
-    @property
-    def across_targets(self) -> bool:
-        """The budget is the whole network's."""
-        return True
 
     @property
     def scopes(self) -> frozenset[str]:
@@ -131,25 +112,20 @@ class ToBudget(Allocator):
         """Refuse a budget that is no restriction, or that the bounds exclude."""
         self.inner.check(groups, 1.0, targets, costs)
         cost = costs[self.cost]
-        limit = self._limit(cost)
-        if limit >= cost.whole:
-            raise PlanError(
-                f"a budget of {_said(limit, cost)} is no less than the {_said(cost.whole, cost)} that "
-                "the network takes as it is; there is nothing to prune"
-            )
+        self.check_less(cost)
         nothing = {t.name: torch.zeros(t.shape) for t in targets}
         bill = Bill(cost, nothing, groups)
-        self._check_possible(bill, limit, self.held(groups, groups.size, targets))
+        self.check_possible(cost, bill(self.held(groups, groups.size, targets)))
 
     def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
         """[G] units to keep."""
         bill = Bill(view.costs[self.cost], scores, groups)
-        limit = self._limit(bill.cost)
-        self._check_possible(bill, limit, self.held(groups, alive(scores, groups), view.every))
+        held = self.held(groups, alive(scores, groups), view.every)
+        self.check_possible(bill.cost, bill(held))
+        due = self.due(bill.cost, view.progress)
         if view.progress < 1:
-            due = bill.cost.whole * (limit / bill.cost.whole) ** view.progress
             return self._within(due, bill, view)
-        return self._measured(limit, bill, view)
+        return self._measured(due, bill, view)
 
     def _measured(self, limit: float, bill: Bill, view: View) -> Tensor:
         """[G] the numbers that are measured nearest to the limit, not above it where there are such."""
@@ -170,13 +146,10 @@ class ToBudget(Allocator):
         if abs(tried[best]) > TOLERANCE:
             log.warning(
                 "a budget of %s was met within %.1f %%, no closer",
-                _said(limit, bill.cost),
+                said(limit, bill.cost),
                 100 * abs(tried[best]),
             )
         return torch.tensor(best)
-
-    def _limit(self, cost: Cost) -> float:
-        return self.limit * cost.whole if self.relative else self.limit
 
     def _within(self, aim: float, bill: Bill, view: View) -> Tensor:
         """[G] the most units whose cost is at most `aim`, as the inner allocator shares them out."""
@@ -202,15 +175,6 @@ class ToBudget(Allocator):
     ) -> Tensor:
         """[G] the inner allocator's numbers for `k` units, none above `most`."""
         return self.inner.keep(scores, groups, k / n, view).minimum(most)
-
-    def _check_possible(self, bill: Bill, limit: float, held: Tensor) -> None:
-        least = bill(held)
-        if least > limit:
-            raise PlanError(
-                f"a budget of {_said(limit, bill.cost)} cannot be met: the fewest units that floors "
-                f"and bounds permit leave {_said(least, bill.cost)}, the closest possible. Ask for "
-                "that or loosen the bounds"
-            )
 
 
 @dataclass(frozen=True)
@@ -269,8 +233,3 @@ def _too_dear(best: Tensor, more: Tensor, one: Tensor, bill: Bill, aim: float) -
     if prices and not bool(dear.any()):
         dear = one == max(prices, key=lambda step: prices[step])
     return dear
-
-
-def _said(value: float, cost: Cost) -> str:
-    number = f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-    return f"{number} {cost.unit} ({value / cost.whole:.1%})"

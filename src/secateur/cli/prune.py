@@ -12,6 +12,7 @@ from ..experiments.config import Experiment
 from ..experiments.pretrained import images_for
 from ..experiments.runner import Runner
 from ..models.registry import BUILT_IN
+from .kinds import refuse
 from .language import Asked, carry_out, is_language_model, show
 from .progress import Live
 from .words import by_pattern, settings
@@ -23,6 +24,7 @@ def add(app: typer.Typer) -> None:
 
 
 def prune(
+    context: typer.Context,
     network: Annotated[
         str,
         typer.Argument(
@@ -135,22 +137,20 @@ def prune(
     ] = False,
 ) -> None:
     """Prune a network by a method; the pruned weights, and what became smaller, go to --out."""
+    language = is_language_model(network)
+    refuse(context, language)
     options = settings(option or [])
     options |= {k: v for k, v in (("sparsity", sparsity), ("density", density)) if v is not None}
     if pattern is not None and pattern != "unstructured":
         options["pattern"] = pattern
     options |= _widths(round_to, protect, floor, cap, even) | _budget(budget)
-    if is_language_model(network):
+    if language:
         asked = Asked(
             network, method, out, data, samples, length, padded, seed, activations, compare,
             recover, tuple(training or ()), tasks, task_folder, task_limit,
         )  # fmt: skip
         (show if dry_run else carry_out)(asked, options)
         return
-    if recover is not None:
-        raise PlanError("--recover is for language models; a method's own options say it elsewhere")
-    if tasks is not None:
-        raise PlanError("--tasks are for language models")
     fields = settings(data_option or [])
     if "source" in fields:
         raise PlanError("--data-option source=… is what --data says; give it there")
