@@ -209,7 +209,6 @@ class Spent(TorchFunctionMode):
         "columns one by one": ("addmv_", "addcmul_", "unbind"),
         "small triangles": ("linalg_solve_triangular", "linalg_cholesky_ex", "flip"),
         "copies": ("copy_", "cat", "to", "__setitem__", "clone", "contiguous"),
-        "selection": ("ge", "count_nonzero", "nonzero", "kthvalue", "topk", "sort", "cumsum"),
     }
 
     def __init__(self) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from secateur.core.kth import SAMPLE, _by_numpy, _by_torch, _near, count_rows, kth_rows
+from secateur.core.kth import (
+    SAMPLE,
+    _by_numpy,
+    _by_torch,
+    _near,
+    _sample,
+    at_least,
+    count_rows,
+    kth_rows,
+)
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -69,6 +78,35 @@ def test_long_rows_are_narrowed_by_a_sample(fooled: bool) -> None:
     before, sorted_ = score.clone(), score.sort(descending=True).values
     for k in (1, 2, 100, 30 * SAMPLE, 40 * SAMPLE - 1, 40 * SAMPLE):
         assert torch.equal(kth_rows(score, torch.tensor([k])), sorted_[:, k - 1 : k])
-    inside, _ = _near(score[0].numpy(), 20 * SAMPLE)
+    values = score[0].numpy()
+    inside, _ = _near(values, 20 * SAMPLE, _sample(values))
     assert (len(inside) == 40 * SAMPLE) == fooled
     assert torch.equal(score, before)
+
+
+def test_bounds_that_miss_are_widened() -> None:
+    """A sample with 96 values too many from the lower half: 64 places are too few, 128 are not."""
+    ranks, half = torch.arange(40.0 * SAMPLE), 20 * SAMPLE
+    lower = torch.linspace(0, half - 1, SAMPLE // 2 + 96).long()
+    upper = torch.linspace(half, 2 * half - 1, SAMPLE // 2 - 96).long()
+    seen = torch.zeros(2 * half, dtype=torch.bool)
+    seen[lower] = seen[upper] = True
+    values = torch.empty(SAMPLE, 40)
+    values[:, 0], values[:, 1:] = ranks[seen], ranks[~seen].view(SAMPLE, 39)
+    row = values.view(-1).numpy()
+    inside, place = _near(row, half, _sample(row))
+    assert inside.min() > 0
+    assert len(inside) < len(row) / 10
+    assert sorted(inside)[place] == half
+    assert kth_rows(values.view(1, -1), torch.tensor([half])).item() == half
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_at_least_compares_row_by_row(dtype: torch.dtype) -> None:
+    score = torch.randn(5, 33, generator=torch.Generator().manual_seed(0)).to(dtype)
+    threshold = score[:, 7:8].clone()
+    for given in (score, score.t().contiguous().t()):
+        assert at_least(given, threshold).tolist() == [
+            [x >= bound for x in row]
+            for row, (bound,) in zip(score.tolist(), threshold.tolist(), strict=True)
+        ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .errors import NumberError, PlanError
-from .kth import count_rows, kth_rows
+from .kth import at_least, count_rows, kth_rows
 from .types import Groups, Scores
 
 CHUNK = 1 << 20
@@ -91,7 +91,9 @@ def keep_rows(score: Tensor, k: Tensor) -> Tensor:
     if score.shape[1] <= FEW:
         return _of_few(score, k)
     threshold = kth_rows(score, k.clamp(min=1))  # [G, 1]
-    chosen = score >= threshold  # at least k; where k is 0, the ties at the largest, all dropped
+    chosen = at_least(
+        score, threshold
+    )  # at least k; where k is 0, the ties at the largest, all dropped
     _drop_ties(score, threshold, chosen, count_rows(chosen) - k)
     return chosen
 

@@ -39,14 +39,14 @@ def sweep(
     """
     state = _Sweep(weights, factor, budgets, block)
     state.run_through()
-    return state.new, state.masks
+    return [new.T for new in state.new], state.masks
 
 
 class _Sweep:
     """The state of one sweep.
 
     `back`, `mask` and `lost` have the columns of all matrices side by side, [in, all out]; the first
-    two are those of one span.
+    two are those of one span. `new` is [in, out] for each matrix: turned over once, by who reads it.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class _Sweep:
     ) -> None:
         self.weights, self.budgets, self.run = weights, budgets, budgets[0].run
         self.outs = [len(weight) for weight in weights]
-        self.new = [torch.empty_like(weight) for weight in weights]
+        self.new = [weight.new_empty(weight.T.shape) for weight in weights]
         self.masks = [torch.empty_like(weight, dtype=torch.bool) for weight in weights]
         self.carry, self.diagonal = factor.carry, factor.diagonal[:, None]  # [in, in], [in, 1]
         self.inputs = len(self.carry)
@@ -77,15 +77,16 @@ class _Sweep:
             torch.mm(self.carry[: here.start, here].T, before, out=back)
             for part in _slices(here.start, here.stop, self.block):
                 self._block(here.start, part)
-            self._hand_over(here, back, self.new, rows)
-            rows = room_for_masks[:size].view(-1, size)
-            self._hand_over(here, self.mask[:size], self.masks, rows)
+            self._hand_over(here, room_for_masks[:size].view(-1, size))
 
-    def _hand_over(self, here: slice, span: Tensor, to: list[Tensor], rows: Tensor) -> None:
-        """Columns of a span, [size, all out], into matrices [out, in]; `rows` is room for a copy."""
-        parts = rows.copy_(span.T).split(self.outs)
-        for matrix, part in zip(to, parts, strict=True):
-            matrix[:, here] = part
+    def _hand_over(self, here: slice, rows: Tensor) -> None:
+        """What a span has come to, into the matrices; `rows` [all out, size] is room for a copy."""
+        size = here.stop - here.start
+        masks = rows.copy_(self.mask[:size].T).split(self.outs)
+        values = self.back[:size].split(self.outs, dim=1)
+        for at, (mask, part) in enumerate(zip(masks, values, strict=True)):
+            self.masks[at][:, here] = mask
+            self.new[at][here] = part
 
     def _block(self, first: int, here: slice) -> None:
         """Settle the columns of a block; what stays is chosen for all, or run by run for N:M.
