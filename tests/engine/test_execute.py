@@ -78,8 +78,8 @@ OF_TRANSFORMERS = {
 """Methods that need blocks, heads or experts: tests/methods runs them on language models."""
 
 
-OF_NORMS = {"network-slimming"}
-"""Needs a batch norm after every convolution: tests/engine/train runs it on such a network."""
+OF_NORMS = {"network-slimming", "early-bird"}
+"""Need a batch norm after every convolution: tests/engine runs them on such a network."""
 
 
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - OF_TRANSFORMERS - OF_NORMS))

@@ -276,6 +276,8 @@ class Schedule(Component, ABC):
 
     registry: ClassVar[Registry] = Registry("schedule")
     regrows: ClassVar[bool] = False
+    holds: ClassVar[bool] = True
+    """Whether what an update takes out is held out, also by those before the last."""
 
     @property
     @abstractmethod

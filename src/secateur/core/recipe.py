@@ -81,6 +81,7 @@ class Recipe(Component):
         self._check_walk()
         self._check_pressure()
         self._check_gate()
+        self._check_holding()
         allowed = self.allocator.scopes
         if allowed and self.scope.name not in allowed:
             raise PlanError(
@@ -200,6 +201,23 @@ class Recipe(Component):
         for what in (word for word, given in ignored.items() if given):
             raise PlanError(
                 f"gate '{gate.name}' chooses anew at every training step; {what} cannot go with it"
+            )
+
+    def _check_holding(self) -> None:
+        """Updates whose masks are not held must leave everything but the masks as it is."""
+        if self.schedule.holds:
+            return
+        ignored = {
+            f"walk '{self.walk}'": self.walk != "whole",
+            f"solver '{self.solver}'": self.solver is not None,
+            f"gate '{self.gate}'": self.gate is not None,
+            f"basis '{self.basis}'": self.basis is not None,
+            "`revive`": self.revive,
+        }
+        for what in (word for word, given in ignored.items() if given):
+            raise PlanError(
+                f"schedule '{self.schedule.name}' looks at the whole network again and again before "
+                f"anything is held out; {what} cannot go with it"
             )
 
     def settled(self, multiple: Callable[[], int]) -> Recipe:

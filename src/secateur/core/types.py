@@ -143,6 +143,19 @@ Across = Literal["none", "falling", "all"]
 
 
 @dataclass(frozen=True)
+class Settling:
+    """Masks are taken for good once the last ones drawn agree.
+
+    Attributes:
+        memory: how many of the masks drawn last are compared.
+        within: share of all units in which the newest may differ from each of the others.
+    """
+
+    memory: int
+    within: float
+
+
+@dataclass(frozen=True)
 class Update:
     """One change of the masks: when, to what density, and how much to drop and grow again.
 
@@ -154,6 +167,8 @@ class Update:
             itself goes by when it takes several.
         across: what is compared over all groups where weights move: nothing, what a falling density
             takes, or all that is dropped.
+        soft: what goes is set to zero once, is not held there, and may come back.
+        settling: masks are drawn, and hold only once they have settled; None = they hold at once.
     """
 
     step: Time = START
@@ -161,6 +176,8 @@ class Update:
     drop: float = 0.0
     progress: float = 1.0
     across: Across = "none"
+    soft: bool = False
+    settling: Settling | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ def record(run: Run, op: Evaluate) -> None:
     point["val"] = evaluate(run.model, run.setting.val) if run.setting.val is not None else None
     if run.place.budget:
         point["budget"] = run.place.budget
+    if run.place.drawn:
+        point |= {"drawn": list(run.place.drawn), "settled": run.place.settled}
     point["test"], point["seconds"] = None, run.seconds
     if run.setting.test is not None:
         run.store.put(_name(len(run.place.points)), Saved(run.state(), {}, masks))

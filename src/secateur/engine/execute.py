@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core.types import Target
+from .drawing import draw, passed_over
 from .evaluating import record, test_all
-from .program import Evaluate, Op, Prune, Restore, Snapshot, Train
+from .program import Draw, Evaluate, Op, Prune, Restore, Snapshot, Train
 from .pruning import prune, restore, snapshot
 from .resume import checkpoint, resume
 from .run import Run
@@ -57,10 +58,14 @@ def execute(run: Run) -> Outcome:
 
 
 def _carry_out(run: Run, op: Op) -> None:
+    if passed_over(run, op):
+        return
     if isinstance(op, Train):
         train(run, op, save=checkpoint)
     elif isinstance(op, Prune):
         prune(run, op)
+    elif isinstance(op, Draw):
+        draw(run, op)
     elif isinstance(op, Snapshot):
         snapshot(run, op)
     elif isinstance(op, Restore):

@@ -47,6 +47,15 @@ class Prune:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """Draw masks, and carry out the update with them if they have settled."""
+
+    round: int
+    update: Update
+    first: bool = False
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Remember the weights as those of training step `step`."""
 
@@ -71,7 +80,7 @@ class Evaluate:
     """`trained`, `pruned` (before recovery) or `recovered`."""
 
 
-Op = Train | Prune | Snapshot | Restore | Evaluate
+Op = Train | Prune | Draw | Snapshot | Restore | Evaluate
 
 
 def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = False) -> list[Op]:
@@ -171,7 +180,8 @@ def _training(during: Iterable[Update], total: int, snapshots: set[int]) -> list
     at = 0
     stops: dict[int, list[Op]] = {step: [Snapshot(step)] for step in snapshots if step <= total}
     for number, update in enumerate(during):
-        op = Prune(number + 1, update, first=number == 0)
+        kind = Prune if update.settling is None else Draw
+        op = kind(number + 1, update, first=number == 0)
         stops.setdefault(update.step.steps(1, 0), []).append(op)
     for step in sorted({*stops, total}):
         if step > at:

@@ -14,7 +14,7 @@ from ..core.density import keep_count
 from ..core.errors import CollapseError, PlanError
 from ..core.random import generator
 from ..core.recipe import Recipe
-from ..core.types import Scores, Target, Update
+from ..core.types import Masks, Member, Scores, Target, Update, element_masks
 from ..materialise import HardMasks
 from . import collect
 from .ahead import ahead
@@ -22,7 +22,7 @@ from .blockwise.walk import Job, walk
 from .connected import connected_step
 from .initial import reinitialise
 from .point import health_of
-from .program import Prune, Restore, Snapshot
+from .program import Draw, Prune, Restore, Snapshot
 from .recalibrate import recalibrate
 from .run import Run
 from .step import hide, score_all, step
@@ -34,11 +34,25 @@ log = logging.getLogger(__name__)
 
 def prune(run: Run, op: Prune) -> None:
     """Score, select and mask: one update."""
+    if op.update.soft:
+        _zero_once(run, at_once(run, op))
+        run.tell({"kind": "zeroed", "round": op.round})
+        return
     before = run.elements()
-    run.masks = WALKS[run.recipe.walk](run, op)
+    hold(run, op, WALKS[run.recipe.walk](run, op), before)
+
+
+def hold(run: Run, op: Prune | Draw, masks: dict[str, Tensor], before: Masks | None = None) -> None:
+    """Let masks hold from here on.
+
+    Args:
+        masks: of the targets.
+        before: masks of the parameters before the update, where what was out may revive.
+    """
+    run.masks = masks
     last = op.update.progress == 1
     run.place.budget = {what: run.cost(what, last) for what in run.recipe.allocator.weighs}
-    if run.recipe.revive:
+    if run.recipe.revive and before is not None:
         _revive(run, before)
     collapsed = _collapsed(run, op)
     if run.recipe.gate is not None:
@@ -48,7 +62,7 @@ def prune(run: Run, op: Prune) -> None:
     run.tell({**event, "collapsed": collapsed})
 
 
-def _at_once(run: Run, op: Prune) -> dict[str, Tensor]:
+def at_once(run: Run, op: Prune | Draw) -> dict[str, Tensor]:
     """The one step with a view of the whole model."""
     stats = _statistics(run)
     seed = run.setting.seed
@@ -59,6 +73,21 @@ def _at_once(run: Run, op: Prune) -> dict[str, Tensor]:
     if run.recipe.connected:
         return connected_step(run, view, op.update, op.first)
     return step(run.recipe, view, op.update, first=op.first)
+
+
+@torch.no_grad()
+def _zero_once(run: Run, masks: Masks) -> None:
+    """Zero the weights that write what the masks leave out; nothing holds them there."""
+    parameters = dict(run.model.named_parameters())
+    shapes = {name: p.shape for name, p in parameters.items()}
+    writing = tuple(replace(t, members=_writers(t, parameters)) for t in run.targets)
+    for name, mask in element_masks(writing, masks, shapes).items():
+        parameters[name].masked_fill_(~mask, 0.0)
+
+
+def _writers(target: Target, parameters: Mapping[str, Tensor]) -> tuple[Member, ...]:
+    """Slices of the weights that write the units: no biases, norms, or what later layers read."""
+    return tuple(m for m in target.members if m.reads is None and parameters[m.param].dim() > 1)
 
 
 def _learned(run: Run) -> Mapping[str, Tensor]:
@@ -126,7 +155,7 @@ def _shared_out(update: Update, seen: int, kept: int, alive: int, units: int) ->
 
 
 WALKS: dict[str, Callable[[Run, Prune], dict[str, Tensor]]] = {
-    "whole": _at_once,
+    "whole": at_once,
     "blocks": _by_blocks,
     "layers": _by_layers,
 }
@@ -180,7 +209,7 @@ def _initial(run: Run) -> Mapping[str, Tensor]:
     return saved.tensors
 
 
-def _collapsed(run: Run, op: Prune) -> list[str]:
+def _collapsed(run: Run, op: Prune | Draw) -> list[str]:
     """Layers that the new masks cut off, by name; refused where the setting says so."""
     health = health_of(run.model, run.setting.example, run.elements(), run.meant)
     layers = list(dict.fromkeys(health.empty + health.unreachable))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from ..core.types import Masks
 from .program import Train
 from .run import Place, Run
 from .store import Saved
@@ -17,6 +18,8 @@ def checkpoint(run: Run) -> None:
         tensors, trainer = run.trainer.state()
     named = {f"state/{name}": tensor for name, tensor in tensors.items()}
     named |= {f"mask/{name}": mask for name, mask in run.masks.items()}
+    for number, drawn in enumerate(run.drawn):
+        named |= {f"drawn/{number}/{name}": mask for name, mask in drawn.items()}
     place = asdict(run.place) | {"seconds": run.seconds}
     run.store.checkpoint(Saved(named, {"place": place, "trainer": trainer}))
 
@@ -30,6 +33,7 @@ def resume(run: Run) -> bool:
     run.place = Place(**saved.meta["place"])
     run.masks = {t.name: saved.tensors[f"mask/{t.name}"].to(device) for t in run.targets}
     run.mask_weights()
+    run.drawn = _drawn(run, saved)
     state = {k[6:]: v for k, v in saved.tensors.items() if k.startswith("state/")}
     if saved.meta["trainer"] is None:
         run.model.load_state_dict(state)
@@ -38,6 +42,16 @@ def resume(run: Run) -> bool:
         run.trainer.load(state, saved.meta["trainer"])
     run.tell({"kind": "resumed", "operation": run.place.at, "step": run.place.inside})
     return True
+
+
+def _drawn(run: Run, saved: Saved) -> list[Masks]:
+    """The masks drawn last, oldest first."""
+    device = next(run.model.parameters()).device
+    found: list[Masks] = []
+    while all(f"drawn/{len(found)}/{t.name}" in saved.tensors for t in run.targets):
+        at = f"drawn/{len(found)}"
+        found.append({t.name: saved.tensors[f"{at}/{t.name}"].to(device) for t in run.targets})
+    return found
 
 
 def _last_training(run: Run) -> Train:

@@ -85,6 +85,8 @@ class Place:
         trained: stage of training -> how many parameters it trains.
         budget: cost that the allocator looks at -> what the network takes whole and pruned.
         multiple: the measured one that widths are rounded to, where the recipe leaves it open.
+        drawn: of every drawing of masks, its step and how far they were from those before.
+        settled: the step whose masks have settled; None before that.
     """
 
     at: int = 0
@@ -95,6 +97,8 @@ class Place:
     trained: dict[str, int] = field(default_factory=dict)
     budget: dict[str, dict[str, Any]] = field(default_factory=dict)
     multiple: int | None = None
+    drawn: list[dict[str, Any]] = field(default_factory=list)
+    settled: int | None = None
 
 
 class Run:
@@ -140,6 +144,8 @@ class Run:
                 part.check(self.targets)
         self.masks = keep_all(self.targets, next(model.parameters()).device)
         self.hard = HardMasks(model, self.elements())
+        self.drawn: list[Masks] = []
+        """The masks drawn last, oldest first, while none has settled yet."""
         self.trainer: Trainer | None = None
         self.trainable = [n for n, p in model.named_parameters() if p.requires_grad]
         self.cut: list[str] = []

@@ -122,7 +122,8 @@ def _is_dense(run: Run, op: Train) -> bool:
     recipe = run.recipe
     if recipe.pushes("training") or recipe.gate is not None or recipe.initial is not None:
         return False
-    pruned = any(isinstance(o, Prune) for o in run.ops[: run.place.at])
+    pruned = run.place.settled is not None
+    pruned |= any(isinstance(o, Prune) for o in run.ops[: run.place.at])
     return run.shared is not None and op.stage == "dense" and not pruned
 
 

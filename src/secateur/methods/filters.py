@@ -40,7 +40,7 @@ def l2_filters(
 
     s_u = Σ w_u² over the filter that writes channel u, in the order of its L2 norm. `across`
     compares all layers, by s_u over the layer's mean. The paper zeroes filters softly, once in every
-    epoch of training, so that they may come back; here they are chosen once.
+    epoch of training, so that they may come back (`soft-filters`); here they are chosen once.
     """
     criterion = FirstMember(inner=Magnitude(p=2.0))
     return coupled(criterion, density, across, kinds, fine_tune, lr_scale)
@@ -65,6 +65,7 @@ def fpgm(
 
     s_u = Σ_v ‖w_u − w_v‖₂ over the filters of the layer, whatever their size. `across` compares all
     layers, by s_u over the layer's mean. The paper prunes the same share of every layer, softly in
-    every epoch of training, and mixes in a share of filters with small norms; here once, without.
+    every epoch of training (`soft-fpgm`), and mixes in a share of filters with small norms; here once,
+    without.
     """
     return coupled(Fpgm(), density, across, kinds, fine_tune, lr_scale)

@@ -7,5 +7,9 @@ from .never import Never
 from .one_shot import OneShot
 from .regrow import Regrow
 from .repeat import Repeat
+from .settled import Settled
+from .soft import Soft
 
-__all__ = ["Cubic", "Exponential", "Iterative", "Never", "OneShot", "Regrow", "Repeat"]
+__all__ = [
+    "Cubic", "Exponential", "Iterative", "Never", "OneShot", "Regrow", "Repeat", "Settled", "Soft",
+]  # fmt: skip
