@@ -117,6 +117,7 @@ class Gate(Component, ABC):
         reads: whether a factor multiplies only what later layers read of a unit (so that no norm
             divides it out again), not everything the unit owns.
         trains: whether the weights train too.
+        soft: whether masks are made soft by the size of the weights (`soften`).
     """
 
     registry: ClassVar[Registry] = Registry("gate")
@@ -124,6 +125,7 @@ class Gate(Component, ABC):
     learns: ClassVar[bool] = True
     reads: ClassVar[bool] = False
     trains: ClassVar[bool] = True
+    soft: ClassVar[bool] = False
 
     @property
     def rate(self) -> float | None:
@@ -152,6 +154,15 @@ class Gate(Component, ABC):
     def factor(self, learned: Learned, target: Target, draw: Draw) -> Tensor:
         """[target.shape] this step's factors, where they are no masks."""
         raise PlanError(f"gate '{self.name}' names no factors; its factors are masks")
+
+    def soften(self, kept: Tensor, square: Tensor) -> Tensor:
+        """[groups, n] this step's factors, where they are masks made soft.
+
+        Args:
+            kept: [groups, n] bool, the selection's masks, a row for each group of a target's units.
+            square: [groups, n] Σ w² over what each unit owns.
+        """
+        raise PlanError(f"gate '{self.name}' has masks as they are")
 
     def final(self, learned: Learned, target: Target) -> Tensor | None:
         """[target.shape] the factors that stay in the weights at the end; None = the mask alone."""

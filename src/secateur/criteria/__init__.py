@@ -22,6 +22,7 @@ from .learned import Learned
 from .loss_difference import LossDifference
 from .magnitude import Magnitude
 from .obd import Obd
+from .pattern import Pattern
 from .random import Random
 from .relative import Relative
 from .ria import Ria
@@ -59,6 +60,7 @@ __all__ = [
     "LossDifference",
     "Magnitude",
     "Obd",
+    "Pattern",
     "Random",
     "Relative",
     "Ria",

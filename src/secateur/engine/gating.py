@@ -25,7 +25,9 @@ def gated(run: Run, op: Train) -> Gated | None:
     _check(run)
     total = setting.lengths()[1]
     chosen = Chooser(run)
-    return Gated(run.model, gate, run.targets, chosen, total, setting.seed, op.stage)
+    return Gated(
+        run.model, gate, run.targets, chosen, total, setting.seed, op.stage, chosen.groups.layouts
+    )
 
 
 class Chooser:
@@ -33,7 +35,7 @@ class Chooser:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._groups = run.recipe.scope.groups(run.targets)
+        self.groups = run.recipe.scope.groups(run.targets)
         updates = list(run.recipe.schedule.updates(*run.setting.lengths()))
         self._steps = [update.step.steps(1, 0) for update in updates]
         self._densities = [update.density for update in updates]
@@ -46,9 +48,9 @@ class Chooser:
         view = ModelView(run.model, run.targets, costs=run.costs, learned=scores)
         update = Update(density=self.density(step))
         live, keep = budgets(
-            run.recipe, view, update, lambda: score_all(run.recipe.criterion, view), self._groups
+            run.recipe, view, update, lambda: score_all(run.recipe.criterion, view), self.groups
         )
-        return select(live, self._groups, keep)
+        return select(live, self.groups, keep)
 
     def density(self, step: int) -> float | None:
         """What the schedule says by then; all before its first update; None = the allocator decides."""

@@ -4,7 +4,16 @@ from .edge_popup import EdgePopup
 from .hard_concrete import HardConcrete
 from .movement import Movement
 from .scaling import Scaling
+from .soft_magnitude import SoftMagnitude
 from .soft_movement import SoftMovement
 from .sr_ste import SrSte
 
-__all__ = ["EdgePopup", "HardConcrete", "Movement", "Scaling", "SoftMovement", "SrSte"]
+__all__ = [
+    "EdgePopup",
+    "HardConcrete",
+    "Movement",
+    "Scaling",
+    "SoftMagnitude",
+    "SoftMovement",
+    "SrSte",
+]

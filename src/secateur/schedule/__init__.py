@@ -3,6 +3,7 @@
 from .cubic import Cubic
 from .exponential import Exponential
 from .iterative import Iterative
+from .linear import Linear
 from .never import Never
 from .one_shot import OneShot
 from .regrow import Regrow
@@ -11,5 +12,5 @@ from .settled import Settled
 from .soft import Soft
 
 __all__ = [
-    "Cubic", "Exponential", "Iterative", "Never", "OneShot", "Regrow", "Repeat", "Settled", "Soft",
+    "Cubic", "Exponential", "Iterative", "Linear", "Never", "OneShot", "Regrow", "Repeat", "Settled", "Soft",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from pydantic import model_validator
 
@@ -41,12 +42,14 @@ class Cubic(Schedule):
     every: TimeField = Time(100, "it")
     initial: Density = 1.0
 
+    power: ClassVar[int] = 3
+
     @model_validator(mode="after")
     def _sane(self) -> Cubic:
         check_span(self, self.begin, self.end, self.every)
         if self.initial < self.density:
             raise PlanError(
-                f"schedule 'cubic': initial={self.initial:g} is below density={self.density:g}; "
+                f"schedule '{self.name}': initial={self.initial:g} is below density={self.density:g}; "
                 "a ramp falls"
             )
         return self
@@ -64,5 +67,5 @@ class Cubic(Schedule):
             yield at_step(begin, self.initial)
         for step in range(begin + gap, end, gap):
             left = 1 - (step - begin) / (end - begin)
-            yield at_step(step, self.density + (self.initial - self.density) * left**3)
+            yield at_step(step, self.density + (self.initial - self.density) * left**self.power)
         yield at_step(end, self.density)

@@ -330,11 +330,69 @@ def test_scaling_factors_are_the_papers_proximal_steps():
     assert torch.allclose(run.model.get_parameter("4.weight"), columns, atol=1e-4)
 
 
+def soft(weight, kept, tau):
+    """The papers' softmax over w² and t² of one group, t between the kept and the dropped."""
+    size = weight.detach().abs()
+    t = (size[kept].min() + size[~kept].max()) / 2
+    logits = torch.stack([weight**2, (t**2).expand_as(weight)]) / tau
+    return torch.softmax(logits, 0)[0]
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_pdp_is_the_paper_by_autograd(across):
+    tau = 0.05
+    run = made(sc.recipe("pdp", density=0.25, temperature=tau, begin="0it", end="8it", every="1it",
+                         across=across, classifier=True))  # fmt: skip
+    model, names, kept = fresh(), ["0.weight", "4.weight"], {}
+
+    def choose(own, step):
+        total = math.floor((1 - 0.75 * min(step, 8) / 8) * 56 + 0.5)
+        if across:
+            joined = torch.cat([own[n].detach().abs().flatten() for n in names])
+            return dict(zip(names, top(joined, total).bool().split([32, 24]), strict=True))
+        return {n: top(own[n].detach().abs(), k).bool().flatten() for n, k in shares(total).items()}
+
+    def effective(own, step):
+        kept.update(choose(own, step))
+        flat = {n: own[n].flatten() for n in names}
+        m = {n: soft(flat[n], kept[n], tau) if not kept[n].all() else 1.0 for n in names}
+        return {n: (flat[n] * m[n]).view(own[n].shape) for n in names}
+
+    loop(model, {}, [sgd(model.parameters())], effective)
+    agree(dict(run.model.named_parameters()), dict(model.named_parameters()))
+    prune(run, run.ops[-2])
+    final = choose(dict(model.named_parameters()), STEPS)
+    for name in names:
+        assert torch.equal(run.masks[name].flatten(), final[name])
+        own = model.get_parameter(name).detach().flatten() * final[name]
+        assert torch.allclose(run.model.get_parameter(name).flatten(), own.view(-1))
+
+
+def test_pdp_of_n_in_m_has_a_threshold_for_every_four_by_autograd():
+    tau = 0.05
+    run = made(sc.recipe("pdp-nm", temperature=tau, begin="0it", end="1it", every="1it",
+                         classifier=True))  # fmt: skip
+    model, names = fresh(), ["0.weight", "4.weight"]
+
+    def effective(own, step):
+        if step < 1:
+            return {}
+        out = {}
+        for name in names:
+            fours = own[name].reshape(-1, 4)
+            m = [soft(four, top(four.detach().abs(), 2).bool(), tau) for four in fours]
+            out[name] = (fours * torch.stack(m)).view(own[name].shape)
+        return out
+
+    loop(model, {}, [sgd(model.parameters())], effective)
+    agree(dict(run.model.named_parameters()), dict(model.named_parameters()))
+
+
 class Killed(Exception):
     """Stands for a process that is gone."""
 
 
-@pytest.mark.parametrize("method", ["edge-popup", "soft-movement", "l0-target", "sr-ste"])
+@pytest.mark.parametrize("method", ["edge-popup", "soft-movement", "l0-target", "sr-ste", "pdp"])
 def test_a_killed_run_ends_with_the_same_bits(method, tmp_path):
     """Stopped at every end of an epoch; scores, gates and multipliers are in the checkpoint."""
 
@@ -386,6 +444,11 @@ class TestRefusals:
         for changed in ({"revive": True}, {"connected": True}, {"walk": "blocks"}):
             with pytest.raises(PlanError, match="chooses anew at every training step"):
                 sc.Recipe(**{**recipe, **changed})
+
+    def test_soft_masks_of_units_larger_than_a_weight(self):
+        rows = sc.Recipe(**{**dict(sc.recipe("pdp")), "structure": "rows"})
+        with pytest.raises(PlanError, match="goes by single weights"):
+            made(rows)
 
     def test_a_schedule_that_begins_when_all_is_over(self):
         late = sc.Recipe(

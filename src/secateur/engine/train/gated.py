@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.axes import wide
+from ...core.layout import Layout, one_group
 from ...core.random import generator
 from ...core.training import Gate, Moment
 from ...core.types import Masks, Member, Target
@@ -29,6 +30,7 @@ class Gated:
         choose: the selection of a step, for gates whose factors are masks.
         steps: of the whole training, which progress is counted by.
         seed, stage: name the stream of randomness.
+        groups: target -> which of its units are compared with each other; None = all of them.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class Gated:
         steps: int,
         seed: int = 0,
         stage: str = "train",
+        groups: Mapping[str, Layout] | None = None,
     ) -> None:
+        self._groups = groups or {t.name: one_group(t.shape) for t in targets}
         self.gate, self.targets, self._choose = gate, targets, choose
         self._model, self._words = model, (seed, "gate", stage)
         self._params = dict(model.named_parameters())
@@ -92,7 +96,20 @@ class Gated:
             draw = self._draw(step)
             return {t.name: self.gate.factor(self.learned, t, draw) for t in self.targets}
         masks = self._choose(self.scores(step) if self.gate.learns else {}, step)
+        if self.gate.soft:
+            return {t.name: self._softened(t, masks[t.name]) for t in self.targets}
         return {name: mask.float() for name, mask in masks.items()}
+
+    @torch.no_grad()
+    def _softened(self, target: Target, mask: Tensor) -> Tensor:
+        """[target.shape] the mask made soft by the size of what the units own."""
+        parts = [m.layout.matrix(self._params[m.param].detach()) for m in self._acting(target)]
+        square = torch.stack([p.to(wide(p)).square().sum(1) for p in parts]).sum(0)
+        layout, out = self._groups[target.name], torch.empty_like(square.view(target.shape))
+        rows = self.gate.soften(layout.matrix(mask), layout.matrix(square.view(target.shape)))
+        view = layout.view(out)
+        view.copy_(rows.reshape(view.shape))
+        return out
 
     def scores(self, step: int) -> dict[str, Tensor]:
         """Target -> [target.shape] what has been learned of its units."""
