@@ -8,7 +8,7 @@ RUNS := $(VENV)/.installed-runs
 LLAMA := $(VENV)/.installed-llama-cpp-0.3.36
 STUDY := $(VENV)/.installed-study
 
-.PHONY: help system llama-cpp install test lint types bench demo demo-cifar demo-llm docs clean
+.PHONY: help system llama-cpp install test cuda lint types bench demo demo-cifar demo-llm docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -53,6 +53,9 @@ types: $(STAMP)  ## type check
 
 test: lint types  ## everything that must pass
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal
+
+cuda: $(STAMP)  ## the tests that need a GPU: every method there against the CPU (minutes)
+	$(PY) -m pytest tests/cuda
 
 bench: $(STAMP)  ## the benchmarks: ratios in paired runs
 	$(PY) -m benchmarks

@@ -28,6 +28,7 @@ from .engine.run import Loss, Progress, Run, Setting
 from .engine.scoring import score_model
 from .engine.store import FolderStore, Store
 from .engine.train import Training
+from .engine.train.device import device_of
 from .structure.example import example_in_words
 
 
@@ -79,7 +80,8 @@ def prune(
     """Prune `model` by a recipe or by the name of a method.
 
     Args:
-        model: any network; a copy is pruned unless `in_place` is set. Of one in `torch.compile` or
+        model: any network; a copy is pruned unless `in_place` is set, on the device where it lies,
+            to which data that are not made of batches come batch by batch. Of one in `torch.compile` or
             `DataParallel` the network inside.
         what: a `Recipe`, or a method's name with its `options` (`sparsity=0.9`) and those that any
             method takes: `budget={"macs": "50%"}`, `round_to`, `protect`, `floors`, `caps`.
@@ -109,12 +111,17 @@ def prune(
         trained=trained,
         train=_training_batches(data, size, seed) if training is not None else None,
         scoring=as_batches(
-            data if calibration is None else calibration, size, seed, "scoring", shuffle=False
+            data if calibration is None else calibration,
+            size,
+            seed,
+            "scoring",
+            shuffle=False,
+            device=device_of(network),
         ),
         val=as_batches(val, 512, seed, shuffle=False),
         test=as_batches(test, 512, seed, shuffle=False),
         loss=loss,
-        example=example if example is not None else _first_input(data),
+        example=example if example is not None else _first_input(data, network),
         seed=seed,
         on_collapse=on_collapse,
     )
@@ -178,11 +185,11 @@ def _training_batches(data: Any, size: int, seed: int) -> Any:
     return lambda stage: as_batches(data, size, seed, stage, shuffle=True)
 
 
-def _first_input(data: Any) -> Any:
-    """One input of the data, to trace and count with."""
+def _first_input(data: Any, model: nn.Module) -> Any:
+    """One input of the data, on the model's device, to trace and count with."""
     if data is None:
         return None
-    first = next(iter(as_batches(data, 2, 0, shuffle=False)))
+    first = next(iter(as_batches(data, 2, 0, shuffle=False, device=device_of(model))))
     if isinstance(first, Mapping):
         return {name: value for name, value in first.items() if name != "labels"}
     return first[0][:1] if isinstance(first, tuple | list) else first
@@ -202,9 +209,10 @@ def score(
 
     The model is exactly as before afterwards: parameters, buffers, gradients, mode.
     """
-    batches = as_batches(data, 128, seed, "scoring", shuffle=False)
-    seen = example if example is not None else _first_input(data)
-    return score_model(plain_network(model), criterion, options, batches, loss, seen, seed)
+    model = plain_network(model)
+    batches = as_batches(data, 128, seed, "scoring", shuffle=False, device=device_of(model))
+    seen = example if example is not None else _first_input(data, model)
+    return score_model(model, criterion, options, batches, loss, seen, seed)
 
 
 def proxies(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .core.device import placed
 from .core.errors import DataError, PlanError
 from .core.labelled import Inputs, call, predictions, samples, split
 from .core.random import generator
@@ -58,6 +59,26 @@ class TensorBatches:
         return self.epoch(0)
 
 
+class Moved:
+    """The batches of another, on a device.
+
+    Args:
+        batches: those that are moved as they come.
+        device: where to.
+    """
+
+    def __init__(self, batches: Any, device: torch.device) -> None:
+        self._batches, self._device = batches, device
+        self.steps_per_epoch: int = batches.steps_per_epoch
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """Batches of an epoch from batch `start` on."""
+        return (placed(batch, self._device) for batch in self._batches.epoch(number, start))
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.epoch(0)
+
+
 class LoaderBatches:
     """Batches of any re-iterable, such as a data loader, in the order it gives them.
 
@@ -85,10 +106,25 @@ class LoaderBatches:
         return self.epoch(0)
 
 
-def as_batches(data: Any, batch_size: int, seed: int, *words: object, shuffle: bool) -> Any:
-    """Batches of `data`, or `data` itself where it is made of batches already; None stays None."""
+def as_batches(
+    data: Any,
+    batch_size: int,
+    seed: int,
+    *words: object,
+    shuffle: bool,
+    device: torch.device | None = None,
+) -> Any:
+    """Batches of `data`, or `data` itself where it is made of batches already; None stays None.
+
+    Where `device` is an accelerator, they come there; the data stay where they are.
+    """
     if data is None or (hasattr(data, "epoch") and hasattr(data, "steps_per_epoch")):
         return data
+    made = _made(data, batch_size, seed, *words, shuffle=shuffle)
+    return made if device is None or device.type == "cpu" else Moved(made, device)
+
+
+def _made(data: Any, batch_size: int, seed: int, *words: object, shuffle: bool) -> Any:
     if isinstance(data, tuple) and len(data) == 2 and all(isinstance(t, Tensor) for t in data):
         return TensorBatches(*data, batch_size, seed, *words, shuffle=shuffle)
     if isinstance(data, Mapping):

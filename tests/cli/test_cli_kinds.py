@@ -16,7 +16,7 @@ BOTH = {
     "budget", "round_to", "protect", "floor", "cap", "even", "dry_run",
 }  # fmt: skip
 VALUES = {"trained": [], "padded": [], "samples": ["4"], "length": ["8"], "task_limit": ["3"]}
-VALUES |= {"compare": None, "device": ["cuda"]}
+VALUES |= {"compare": None}
 
 
 def flag(name: str) -> list[str]:

@@ -3,6 +3,7 @@
 import pytest
 
 pytest.importorskip("transformers")
+import torch
 from transformers import AutoModelForCausalLM
 
 import secateur as sc
@@ -69,6 +70,18 @@ def test_without_calibration_data_magnitude_still_works(source, tmp_path):
     )
     assert done.record["sparsity"] == 0.25
     assert "perplexity" not in done.record
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_here_is_refused_before_anything_is_written(
+    source, data, tmp_path, capsys
+):
+    with pytest.raises(PlanError, match="device 'cuda' is not here"):
+        sc.prune_folder(source, "wanda", tmp_path / "out", data=data, device="cuda")
+    assert run([*LINE, "--device", "cuda"], source, data, tmp_path / "out") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "device 'cuda' is not here" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_layers_that_saw_too_few_tokens_are_in_the_health_table(source, data, tmp_path):

@@ -14,7 +14,6 @@ IMAGES = {
     "network_option": "its config.json says what it is built of",
     "data_option": "--samples, --length and --padded say how its texts are read",
     "trust": "its class is one of transformers",
-    "device": "it is pruned on the CPU",
 }
 """Flag -> why a language model has no use for it."""
 
@@ -45,8 +44,6 @@ def refuse(context: typer.Context, language: bool) -> None:
     for name, why in (IMAGES if language else LANGUAGE).items():
         source = context.get_parameter_source(name)
         if source is None or source.name == "DEFAULT":
-            continue
-        if name == "device" and context.params[name] in ("auto", "cpu"):
             continue
         flag = "--" + name.replace("_", "-")
         raise PlanError(f"{flag} is for {other}; this is {kind}: {why}")

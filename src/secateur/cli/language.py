@@ -47,6 +47,7 @@ class Asked:
     tasks: str | None = None
     task_folder: Path | None = None
     task_limit: int | None = None
+    device: str = "auto"
 
     @property
     def where(self) -> Literal["memory", "disk"]:
@@ -141,6 +142,7 @@ def carry_out(asked: Asked, options: dict[str, Any]) -> None:
             compare=asked.compare,
             seed=asked.seed,
             activations=asked.where,
+            device=asked.device,
             training=asked.trained(),
             tasks=tasks,
             progress=bar,

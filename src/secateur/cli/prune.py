@@ -76,7 +76,9 @@ def prune(
         list[str] | None, typer.Option(help="package whose code may build an artifact's network")
     ] = None,
     seed: Annotated[int, typer.Option(help="all randomness of the run")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU where there is one), cpu, cuda")
+    ] = "auto",
     pattern: Annotated[
         str | None,
         typer.Option("--pattern", "--sparsity_type", help="2:4: two of every four inputs stay"),
@@ -147,7 +149,7 @@ def prune(
     if language:
         asked = Asked(
             network, method, out, data, samples, length, padded, seed, activations, compare,
-            recover, tuple(training or ()), tasks, task_folder, task_limit,
+            recover, tuple(training or ()), tasks, task_folder, task_limit, device,
         )  # fmt: skip
         (show if dry_run else carry_out)(asked, options)
         return

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..batches import cross_entropy
+from ..core.device import pick_device
 from ..core.errors import PlanError, StorageError
 from ..core.random import derive
 from ..data import Augment, Batches, DataSet, ImageData, data_root, load, split, subset
@@ -100,16 +101,6 @@ class Workshop:
         count = min(config.scoring.samples, len(train))
         chosen = subset(train, count, derive(seed, "scoring"))
         return Batches(chosen, config.scoring.batch, seed, None, self.device, shuffle=True)
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` = the accelerator torch sees, else the CPU; an absent device is an error."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise PlanError(f"device '{name}' is not here: {error}; use auto or cpu") from error
 
 
 @lru_cache(maxsize=2)

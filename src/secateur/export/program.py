@@ -114,8 +114,8 @@ def onnx_runner(path: Path) -> Runner:
 
 
 def tensors(output: Any) -> list[Tensor]:
-    """The tensors of an output, in order."""
-    return [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
+    """The tensors of an output, in order, on the CPU."""
+    return [t.cpu() for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
 
 
 def _compared(run: Runner, checks: Sequence[tuple[Inputs, list[Tensor]]], file: Path) -> float:

@@ -50,6 +50,7 @@ class Figures:
 
     def __init__(self, source: Path, given: Given, ready: Ready, tasks: Tasks | None) -> None:
         self._texts = ready.texts if given.compare else None
+        self._device = given.device
         self._tasks, self._source = tasks, source
         self._tokenizer = ready.tokenizer
         self.facts: dict[str, Any] = {}
@@ -60,10 +61,11 @@ class Figures:
         return self._texts is not None or self._tasks is not None
 
     def take(self, name: str, model: nn.Module) -> None:
-        """Everything of the model as it is now, under `name` (`dense`, `pruned`)."""
+        """Everything of the model as it is now, on the call's device, under `name` (`dense`, `pruned`)."""
         tokenizer = self._tokenizer or (tokenizer_of(self._source) if self.any else None)
         if tokenizer is None:
             return
+        model.to(self._device)
         if self._texts is not None:
             found = self.facts.setdefault("perplexity", {"held_out": self._texts.apart})
             found[name] = asdict(compare(model, tokenizer, self._texts))

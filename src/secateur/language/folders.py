@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from ..api import as_recipe
 from ..artifact import write_bytes
+from ..core.device import pick_device
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
 from ..engine.blockwise.describe import card
@@ -35,6 +38,7 @@ def prune_folder(
     compare: bool = True,
     seed: int = 0,
     activations: Literal["memory", "disk"] = "memory",
+    device: str | torch.device = "auto",
     training: Training | None = None,
     tasks: Tasks | Sequence[str] | None = None,
     progress: Progress | None = None,
@@ -57,7 +61,10 @@ def prune_folder(
         compare: whether to take the perplexity on held-out texts before and after, which loads the
             whole model; for a model larger than memory leave it out.
         seed: all randomness.
-        activations: block by block, `disk` keeps what flows between blocks in files.
+        activations: block by block, `disk` keeps what flows between blocks in files, `memory` in the
+            machine's memory.
+        device: where it is worked: `auto` (a GPU where there is one), `cpu`, `cuda`, … Block by block a
+            GPU holds one block and its statistics, in memory the whole model.
         training: how a recovery trains; AdamW at 1e-4 by default.
         tasks: of the Language Model Evaluation Harness, asked before and after; loads the whole model.
         progress: called with a small dict at every event.
@@ -68,7 +75,7 @@ def prune_folder(
     source = local(model)
     check_free(Path(out), source)
     check_decoder(source, recipe, data is not None)
-    given = Given(str(model), data, sampling, compare, seed, training)
+    given = Given(str(model), data, sampling, compare, seed, training, pick_device(device))
     asked = tasks if isinstance(tasks, Tasks | None) else Tasks(tasks)
     if recipe.walk != "blocks" and (why := why_in_memory(source, recipe)):
         if activations != "memory":
@@ -110,6 +117,7 @@ def _by_blocks(
         batches=ready.calibration.batches if ready.calibration is not None else (),
         seed=given.seed,
         activations=activations,
+        device=given.device,
         progress=progress,
         facts=ready.facts,
         before_naming=finish,

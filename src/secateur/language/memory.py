@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
+from ..core.device import HOST
 from ..core.errors import StorageError
 from ..core.recipe import Recipe
 from ..engine.blockwise.preview import size
@@ -29,8 +32,14 @@ def expected_peak(shards: Shards, recipe: Recipe) -> int:
     )
 
 
-def available() -> int | None:
-    """Bytes to be had without swapping, by the machine and by the process's group; None: not said."""
+def available(device: torch.device = HOST) -> int | None:
+    """Bytes to be had without swapping, by the machine and by the process's group; None: not said.
+
+    Of a GPU what its driver and torch's own allocator have left.
+    """
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     found = [n for n in (_of_machine(), _of_group()) if n is not None]
     return min(found, default=None)
 
@@ -49,12 +58,16 @@ def _of_group() -> int | None:
     return int(most.read_text()) - int(now.read_text())
 
 
-def check_memory(peak: int, source: Path, why: str) -> None:
+def _host(device: torch.device) -> str:
+    return "" if device.type == "cpu" else ", or device cpu"
+
+
+def check_memory(peak: int, source: Path, why: str, device: torch.device = HOST) -> None:
     """Refuse what would not fit; `why` it has to be in memory."""
-    free = available()
+    free = available(device)
     if free is not None and peak > free:
         raise StorageError(
-            f"'{source}' pruned in memory takes about {size(peak)}, {size(free)} are available: {why}; "
-            "use a method that goes block by block (wanda, sparsegpt, flap, smart-farm, shortgpt, …), "
-            "or a larger machine"
+            f"'{source}' pruned in memory takes about {size(peak)}, {size(free)} are available on "
+            f"{device}: {why}; use a method that goes block by block (wanda, sparsegpt, flap, "
+            "smart-farm, shortgpt, …), or a larger machine" + _host(device)
         )

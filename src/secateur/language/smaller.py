@@ -74,5 +74,6 @@ def prune_smaller(
         batches=with_labels(calibration.batches) if calibration is not None else (),
         seed=given.seed,
         activations=activations,
+        device=given.device,
         progress=progress,
     )

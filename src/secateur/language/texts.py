@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ..core.device import HOST
 from ..core.errors import DataError, PlanError, StorageError
 from ..core.random import generator
 from ..core.recipe import Recipe
@@ -59,6 +60,7 @@ class Given:
     compare: bool
     seed: int
     training: Training | None
+    device: torch.device = HOST
 
 
 @dataclass(frozen=True)

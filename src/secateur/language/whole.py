@@ -84,11 +84,11 @@ def prune_whole(
     tasks: Tasks | None = None,
 ) -> Done:
     """Prune the model of a folder in memory and save what is left; `why` it is not done by blocks."""
-    check_memory(expected_peak(Shards(source), recipe), source, why)
+    check_memory(expected_peak(Shards(source), recipe), source, why, given.device)
     needs = recipe.observed() or recipe.recovery
     ready = prepared(source, recipe, given, needed=bool(needs))
     return_freed_tensors()
-    model = opened(source)
+    model = opened(source).to(given.device)
     dense = sum(p.numel() for p in model.parameters())
     compared = Figures(source, given, ready, tasks)
     compared.take("dense", model)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as tree
 
 from ...artifact import storage_error
+from ...core.device import placed
 
 _SPEC = "#spec"
 
@@ -30,18 +31,25 @@ class Activations(Protocol):
 
 
 class InMemory:
-    """Outputs as the block gave them."""
+    """Outputs as the block gave them.
 
-    def __init__(self) -> None:
+    Args:
+        device: of the block; they are kept in the machine's memory. None = they stay where they are.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
         self._outputs: dict[int, Any] = {}
+        self._device = device
 
     def put(self, number: int, output: Any) -> None:
         """Keep the output of a batch."""
-        self._outputs[number] = tree.tree_map_only(Tensor, Tensor.detach, output)
+        kept = tree.tree_map_only(Tensor, Tensor.detach, output)
+        self._outputs[number] = kept if self._device is None else placed(kept, "cpu")
 
     def get(self, number: int) -> Any:
         """The output of a batch."""
-        return self._outputs[number]
+        kept = self._outputs[number]
+        return kept if self._device is None else placed(kept, self._device)
 
     def clear(self) -> None:
         """Let go of all of them."""
@@ -53,10 +61,11 @@ class OnDisk:
 
     Args:
         folder: a folder of its own, created when the first output comes.
+        device: where outputs are given back.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
+        self.folder, self._device = folder, str(device)
 
     def put(self, number: int, output: Any) -> None:
         """Write the output of a batch."""
@@ -73,8 +82,8 @@ class OnDisk:
 
     def get(self, number: int) -> Any:
         """Read the output of a batch."""
-        tensors = load_file(self._path(number))
-        meta = json.loads(bytes(tensors.pop(_SPEC).numpy()))
+        tensors = load_file(self._path(number), device=self._device)
+        meta = json.loads(bytes(tensors.pop(_SPEC).cpu().numpy()))
         leaves = list(meta["leaves"])
         for place, tensor in tensors.items():
             leaves[int(place)] = tensor

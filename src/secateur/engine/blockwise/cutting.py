@@ -14,6 +14,7 @@ from torch.utils import _pytree as tree
 
 from ...artifact.container import Spec
 from ...artifact.sharded import GradualShards
+from ...core.device import place_buffers
 from ...core.types import Masks
 from ...shrinking.made import Made
 from ...structure.fewer_experts import passed_by
@@ -72,6 +73,8 @@ class Cutter:
         self.small = [replay(copy.deepcopy(self.stock), made.edits) for made in self.made]
         self.names = new_names(self.stock, self.made[0].lost)
         self.whole = copy.deepcopy(self.stock)
+        for each in (self.whole, *self.small):
+            place_buffers(each, self.shelf.skeleton.device)
 
     @property
     def model(self) -> nn.Module:
@@ -104,7 +107,8 @@ class Cutter:
         return last[-1]
 
     def _flow(self, block: str) -> OnDisk:
-        return OnDisk(self.shelf.output.partial / ".activations" / f"cut {block}")
+        folder = self.shelf.output.partial / ".activations" / f"cut {block}"
+        return OnDisk(folder, self.shelf.skeleton.device)
 
     def _one(self, block: Block, given: Any) -> Any:
         """Cut, prove and write one block; what it gives from now on."""

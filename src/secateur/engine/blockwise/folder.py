@@ -16,6 +16,7 @@ from ...artifact.covered import cover
 from ...artifact.covered import digest_of as digest_of_files
 from ...artifact.manifest import NAME, Manifest, Provenance, versions, write_manifest
 from ...artifact.plain import as_plain
+from ...core.device import pick_device, placed
 from ...core.errors import DataError, PlanError
 from ...core.recipe import Recipe
 from ...core.types import Update
@@ -51,6 +52,7 @@ def prune_folder(
     batches: Sequence[Batch] = (),
     seed: int = 0,
     activations: Literal["memory", "disk"] = "memory",
+    device: str | torch.device = "cpu",
     progress: Progress | None = None,
     facts: dict[str, Any] | None = None,
     before_naming: Callable[[Path, dict[str, Any]], None] | None = None,
@@ -58,7 +60,8 @@ def prune_folder(
     """Prune a Hugging Face folder block by block; what is written has the same names and shapes.
 
     Memory holds one block with its statistics, the embedding, and what flows between blocks unless
-    that is kept on disk. Killed at any moment, the same call goes on where it was and ends with the
+    that is kept on disk; with a GPU as `device` the first two lie there, so that a model larger than
+    its memory is pruned on it. Killed at any moment, the same call goes on where it was and ends with the
     same bytes. The source is only read.
 
     Args:
@@ -67,7 +70,8 @@ def prune_folder(
         out: folder to be; new or empty.
         batches: calibration data, each the keywords of one call (`input_ids`, `attention_mask`).
         seed: all randomness.
-        activations: where what flows between blocks is kept.
+        activations: where what flows between blocks is kept: the machine's memory, or files.
+        device: where a block lies while it is at hand, with its statistics; `auto`, `cpu`, `cuda`, …
         progress: called with a small dict after every block.
         facts: plain data that the record is to hold, too (where the calibration data come from).
         before_naming: called with the finished folder and record before it gets its name.
@@ -75,14 +79,14 @@ def prune_folder(
     return_freed_tensors()
     shards, out = Shards(Path(source)), Path(out)
     update = one_update(recipe)
-    skeleton = Skeleton(shards)
+    skeleton = Skeleton(shards, pick_device(device))
     targets = recipe.structure.targets(skeleton.model)
     if recipe.required() and not batches:
         raise DataError(f"method '{recipe.method}' rests on activations; give calibration data")
     calls = batches if batches else [_any_call(skeleton)]
     digest = request_digest(shards, recipe, seed, batches)
     output = Output(out, shards, digest, activations, room(skeleton, calls, compares(recipe)))
-    job = Job(recipe, update, targets, calls, seed)
+    job = Job(recipe, update, targets, placed(calls, skeleton.device), seed)
     with output.working():
         walked = walk(skeleton.model, job, FolderShelf(skeleton, output), progress)
         record = {"schema": 1, "recipe": recipe.to_dict(), "digest": recipe.digest, "seed": seed}

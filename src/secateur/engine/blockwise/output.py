@@ -188,9 +188,9 @@ class FolderShelf:
     def room(self, block: str, dense: bool = False) -> Activations:
         """Memory, or a folder of the block's own."""
         if self.output.activations == "memory":
-            return InMemory()
+            return InMemory(self.skeleton.device)
         place = self.output.partial / _ACTIVATIONS
-        return OnDisk((place / _DENSE if dense else place) / block)
+        return OnDisk((place / _DENSE if dense else place) / block, self.skeleton.device)
 
     def finished(self, block: Block) -> None:
         """Note that the activations are whole."""

@@ -27,11 +27,12 @@ class RotatedSkeleton(Skeleton):
     Args:
         shards: the weights of the stock model.
         basis: what rewrites it.
+        device: where what is read goes.
     """
 
-    def __init__(self, shards: Shards, basis: Basis) -> None:
-        super().__init__(shards)
-        self.plain = Skeleton(shards)
+    def __init__(self, shards: Shards, basis: Basis, device: torch.device | str = "cpu") -> None:
+        super().__init__(shards, device)
+        self.plain = Skeleton(shards, device)
         self.every = sites(self.plain.model, repeated_blocks(self.plain.model))
         basis.rewrite(self.model, None)
         _ = self._state  # remembered now, while nothing has been read
@@ -89,12 +90,15 @@ class RotatedSkeleton(Skeleton):
             fold_place(self.plain.model, place)
         values = dict(theirs.named_parameters())
         for name, p in list(ours.named_parameters()):
-            value = values[name].detach() if name in values else torch.eye(*p.shape, dtype=p.dtype)
+            value = values[name].detach() if name in values else self._identity(p)
             self._set(f"{path}.{name}", nn.Parameter(value, requires_grad=False))
         for name in values.keys() - before:  # biases that took on the shift of a norm
             _forget(theirs, name)
         if self._bases is not None:
             turn(self.model, places, {place.norm: self._bases(place.norm) for place in places})
+
+    def _identity(self, like: Tensor) -> Tensor:
+        return torch.eye(*like.shape, dtype=like.dtype, device=self.device)
 
 
 def _forget(module: nn.Module, name: str) -> None:

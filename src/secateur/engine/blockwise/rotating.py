@@ -145,7 +145,7 @@ class RotatedCutter(Cutter):
             assert isinstance(weight, Tensor)
             cut = cuts.get(f"{block.name}.{name}.weight", {}).get(dim)
             numbers = cut.numbers() if cut is not None else range(weight.shape[dim])
-            out.append(torch.tensor(list(numbers)))
+            out.append(torch.tensor(list(numbers), device=weight.device))
         return out[0], out[1]
 
     def _mask(self, block: Block) -> None:
@@ -153,7 +153,8 @@ class RotatedCutter(Cutter):
         for name, tensor in block.module.state_dict().items():
             for dim, kept in self.made[0].edits.tensors.get(f"{block.name}.{name}", {}).items():
                 gone = sorted(set(range(kept.size)) - set(kept.numbers()))
-                tensor.detach().index_fill_(dim, torch.tensor(gone, dtype=torch.long), 0)
+                places = torch.tensor(gone, dtype=torch.long, device=tensor.device)
+                tensor.detach().index_fill_(dim, places, 0)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...artifact import write_bytes
 from ...core.axes import Scores
+from ...core.device import placed
 from ...core.select import select
 from ...core.types import keep_all
 from ..collect.statistics import Values
@@ -45,6 +46,7 @@ class ScoreShelf(FolderShelf):
     def read(self, block: Block) -> tuple[dict[str, Tensor], Stats]:
         """The scores by target, and the statistics that were kept."""
         tensors = load((self.output.partial / SCORES / block.name).read_bytes())
+        tensors = placed(tensors, self.skeleton.device)
         scores, stats = dict[str, Tensor](), Stats()
         for key, value in tensors.items():
             name, line, param = key.partition("\n")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...artifact.architecture import hugging_face, without_code
 from ...artifact.huggingface import quiet
 from ...artifact.source import digest_of_parts, tensor_digest
+from ...core.device import place_buffers
 from ...core.errors import PlanError, StorageError
 from ...core.extras import need
 from ...core.origin import Architecture
@@ -28,11 +29,13 @@ class Skeleton:
 
     Args:
         shards: the folder's weights; `config.json` lies beside them.
+        device: where what is read goes.
     """
 
-    def __init__(self, shards: Shards) -> None:
-        self.shards = shards
+    def __init__(self, shards: Shards, device: torch.device | str = "cpu") -> None:
+        self.shards, self.device = shards, torch.device(device)
         self.model = build(shards)
+        place_buffers(self.model, self.device)
         self.model.eval()
         self.parameters = sum(p.numel() for p in self.model.parameters())
         """How many the files hold, tied ones once."""
@@ -112,7 +115,7 @@ class Skeleton:
             self._note({f"{prefix}.{name}": t for name, t in held.items() if not t.is_meta})
         for name, p in list(self.model.get_submodule(prefix).named_parameters()):
             if p.is_meta and f"{prefix}.{name}" in self.added:
-                self._set(f"{prefix}.{name}", nn.Parameter(torch.zeros_like(p, device="cpu")))
+                self._set(f"{prefix}.{name}", nn.Parameter(torch.zeros_like(p, device=self.device)))
             elif p.is_meta:
                 raise StorageError(
                     f"'{self.shards.folder}' holds no weights for '{prefix}.{name}'; "
@@ -159,7 +162,10 @@ class Skeleton:
         from transformers.core_model_loading import convert_and_load_state_dict_in_model
         from transformers.modeling_utils import LoadStateDictConfig
 
-        config = LoadStateDictConfig(weight_mapping=self._mapping(), dtype=self.model.dtype)
+        where = {"": str(self.device)}
+        config = LoadStateDictConfig(
+            weight_mapping=self._mapping(), dtype=self.model.dtype, device_map=where
+        )
         with quiet():
             info, _ = convert_and_load_state_dict_in_model(self.model, dict(tensors), config)
         if info.mismatched_keys:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from ...artifact.architecture import hugging_face
 from ...artifact.huggingface import add_config
 from ...artifact.sharded import GradualShards
 from ...core.axes import Chooser
+from ...core.device import pick_device, placed
 from ...core.edits import Edits
 from ...core.errors import DataError, PlanError
 from ...core.origin import Architecture, Origin, set_origin
@@ -100,6 +102,7 @@ def shrink_folder(
     batches: Sequence[Batch] = (),
     seed: int = 0,
     activations: Literal["memory", "disk"] = "memory",
+    device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> Done:
     """Prune the structures of a Hugging Face folder as in memory, with one block in memory at a time.
@@ -115,7 +118,7 @@ def shrink_folder(
         recipe: one for which `why_whole` has nothing to say.
         out: folder to be; new or empty.
         finish: describes the finished folder before it gets its name.
-        batches, seed, activations, progress: as for `prune_folder`.
+        batches, seed, activations, device, progress: as for `prune_folder`.
     """
     return_freed_tensors()
     if reason := why_whole(recipe):
@@ -123,7 +126,7 @@ def shrink_folder(
     if recipe.observed() and not batches:
         raise DataError(f"method '{recipe.method}' rests on activations; give calibration data")
     shards, out = Shards(Path(source)), Path(out)
-    work = _Work.of(shards, recipe, batches, seed)
+    work = _Work.of(shards, recipe, batches, seed, pick_device(device))
     digest = request_digest(shards, recipe, seed, batches)
     space = room(work.skeleton, batches) if batches else 0
     if isinstance(work.skeleton, RotatedSkeleton):
@@ -151,9 +154,16 @@ class _Work:
     each: OneOfEach | None
 
     @classmethod
-    def of(cls, shards: Shards, recipe: Recipe, batches: Sequence[Batch], seed: int) -> _Work:
+    def of(
+        cls,
+        shards: Shards,
+        recipe: Recipe,
+        batches: Sequence[Batch],
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> _Work:
         """Find what may go, and refuse what cannot be done, before a weight is read."""
-        stock, skeleton = _empty(shards, recipe)
+        stock, skeleton = _empty(shards, recipe, device)
         found = find(stock, recipe)
         targets = found.targets
         return_small_pieces()
@@ -166,6 +176,7 @@ class _Work:
         groups, density = recipe.scope.groups(targets), recipe.schedule.final_density
         recipe.allocator.check(groups, density, targets, {})
         (op,) = _updates(recipe)
+        batches = placed(batches, skeleton.device)
         job = Job(recipe, op.update, targets, batches, seed, op.round, op.first)
         blocks = find_blocks(skeleton.model)
         if recipe.basis is None:  # else targets lie between blocks
@@ -201,11 +212,12 @@ class _Work:
     def cut(self, shelf: ScoreShelf, masks: dict[str, Tensor], timer: Timer) -> Ending:
         """The second pass, and the configuration that goes with what is left."""
         example, folder = example_for(self.stock), shelf.output.partial
+        given = placed(example, self.skeleton.device)
         what, made = self.made(masks)
         small = replay(copy.deepcopy(self.stock), made[0].edits)
         file = _files(folder, small, self.skeleton.shards)
         kind = Cutter if self.job.recipe.basis is None else RotatedCutter
-        cutter = kind(self.stock, self.job, masks, shelf, made, file, example)
+        cutter = kind(self.stock, self.job, masks, shelf, made, file, given)
         last = cutter.cut(self.blocks, timer)
         way = made[cutter.way()]
         settled(what.model, way, on_meta(example))
@@ -214,7 +226,7 @@ class _Work:
         small = replay(copy.deepcopy(self.stock), way.edits)
         add_config(small, folder)
         if not way.fit.why:
-            way.fit = replace(way.fit, why=_otherwise(folder, example, last))
+            way.fit = replace(way.fit, why=_otherwise(folder, given, last, self.skeleton.device))
         origin = Origin(
             architecture=self.architecture(),
             edits=(*_first(self.job.recipe), way.edits),
@@ -248,11 +260,13 @@ class _Work:
         return {"proof": worst, "difference": worst["error"], "pruning": run}
 
 
-def _empty(shards: Shards, recipe: Recipe) -> tuple[nn.Module, Skeleton]:
+def _empty(
+    shards: Shards, recipe: Recipe, device: torch.device | str
+) -> tuple[nn.Module, Skeleton]:
     """The model without weights, rewritten where the recipe has a basis, and what reads its files."""
     if recipe.basis is None:
-        return build(shards).eval(), Skeleton(shards)
-    return rewritten(shards, recipe.basis), RotatedSkeleton(shards, recipe.basis)
+        return build(shards).eval(), Skeleton(shards, device)
+    return rewritten(shards, recipe.basis), RotatedSkeleton(shards, recipe.basis, device)
 
 
 def _first(recipe: Recipe) -> tuple[Edits, ...]:
@@ -276,9 +290,9 @@ def _files(folder: Path, small: nn.Module, source: Shards) -> GradualShards:
     return GradualShards(folder, split(stored, source.largest), specs, same)
 
 
-def _otherwise(folder: Path, example: Batch, wanted: list[Tensor]) -> str:
+def _otherwise(folder: Path, example: Batch, wanted: list[Tensor], device: torch.device) -> str:
     """How the stock class computes something else from the files; empty where it does not."""
-    stock = Skeleton(Shards(folder))
+    stock = Skeleton(Shards(folder), device)
     distance = difference(last_output(stock, find_blocks(stock.model), example), wanted)
     if distance <= TOLERANCE:
         return ""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ...core.device import wait_for_device
 from ...core.errors import PlanError
 from ...core.recipe import Recipe
 from ...core.types import Target, Update, element_masks
@@ -157,7 +158,7 @@ class Walked:
 
 
 class Clock:
-    """Adds the time spent inside to one entry of a dict."""
+    """Adds the time spent inside to one entry of a dict; what a GPU was given there counts."""
 
     def __init__(self, seconds: dict[str, float], part: str) -> None:
         self._seconds, self._part = seconds, part
@@ -166,6 +167,7 @@ class Clock:
         self._start = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
+        wait_for_device()
         spent = time.perf_counter() - self._start
         self._seconds[self._part] = self._seconds.get(self._part, 0.0) + spent
 
@@ -230,10 +232,9 @@ def _survey(
         return found
     found = {}
     asked = job.recipe.criterion.required() | job.recipe.allocator.required()
-    room = lambda block: InMemory()  # noqa: E731
     with (
         done.clock("survey"),
-        Conductor(model, blocks, job.batches, room).conducting() as conductor,
+        Conductor(model, blocks, job.batches, shelf.room).conducting() as conductor,
     ):
         while (block := conductor.next()) is not None:
             shelf.load(block)

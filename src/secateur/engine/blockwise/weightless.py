@@ -24,7 +24,8 @@ from .blocks import find_blocks
 def example_for(model: nn.Module) -> dict[str, Tensor]:
     """Two short inputs of different tokens, to trace on."""
     table: Any = model.get_input_embeddings()  # type: ignore[operator]
-    ids = torch.arange(32).view(2, 16) % table.weight.shape[0]
+    where = "cpu" if table.weight.is_meta else table.weight.device
+    ids = torch.arange(32, device=where).view(2, 16) % table.weight.shape[0]
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 

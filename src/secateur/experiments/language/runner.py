@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...core.device import pick_device
 from ...core.errors import PlanError
 from .. import provenance
 from ..locks import awaited, held
-from ..setting import pick_device
 from .config import SCHEMA, LanguageStudy, Line, Phase
 from .judge import best, judge
 from .results import (
