@@ -13,7 +13,7 @@ from secateur.cli.prune import prune
 
 BOTH = {
     "network", "method", "out", "data", "sparsity", "density", "option", "training", "seed", "pattern",
-    "budget", "round_to", "protect", "floor", "cap", "even", "dry_run",
+    "budget", "round_to", "protect", "floor", "cap", "even", "dry_run", "device",
 }  # fmt: skip
 VALUES = {"trained": [], "padded": [], "samples": ["4"], "length": ["8"], "task_limit": ["3"]}
 VALUES |= {"compare": None}
