@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,20 @@ def seconds(function: Callable[[], object], tries: int = 30, warm: int = 5) -> f
         end.record()
     torch.cuda.synchronize()
     return median(start.elapsed_time(end) for start, end in events) / 1e3
+
+
+def replayed(function: Callable[[], object]) -> float:
+    """The same of a CUDA graph of the call: what the GPU takes, however long a launch takes the CPU."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            function()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function()
+    return seconds(graph.replay)
 
 
 def ceilings() -> dict[str, float]:
@@ -78,6 +93,7 @@ def blocks(hidden: int, samples: int, length: int) -> Iterator[dict[str, Any]]:
                 given = batches if recipe.required() else ()
                 done = prune_folder(source, recipe, out, batches=given, device="cuda")
                 peak = torch.cuda.max_memory_allocated()
+                shutil.rmtree(out)
                 row = {"hidden": hidden, "method": method, "take": take, "peak": peak}
                 yield row | {"seconds": done.seconds, "sparsity": done.record["sparsity"]}
 
@@ -129,13 +145,57 @@ def _gram(inputs: int) -> Tensor:
     return x.T @ x / len(x)
 
 
-def two_of_four(name: str, dtype: torch.dtype) -> Iterator[dict[str, Any]]:
+def beyond(layers: int = 40, hidden: int = 1024) -> list[dict[str, Any]]:
+    """A model larger than what the GPU may hold, pruned on it block by block; whole it is refused."""
+    from transformers import AutoModelForCausalLM
+
+    import secateur as sc
+    from secateur.engine.blockwise.folder import prune_folder
+    from secateur.engine.blockwise.smaller import shrink_folder
+    from secateur.saving import describe
+
+    ids = torch.randint(0, 256, (16, 512), generator=torch.Generator().manual_seed(0))
+    given: Any = {"batches": [{"input_ids": part} for part in ids.split(8)], "device": "cuda"}
+    torch.cuda.empty_cache()
+    limit, found = 0.01, []
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        size = generate(source, layers, hidden, hidden * 11 // 4)
+        torch.cuda.set_per_process_memory_fraction(limit)
+        try:
+            for method in ("wanda", "flap"):
+                torch.cuda.reset_peak_memory_stats()
+                start, recipe = time.perf_counter(), sc.recipe(method, density=0.5)
+                if recipe.walk == "blocks":
+                    prune_folder(source, recipe, Path(folder) / method, **given)
+                else:
+                    shrink_folder(
+                        source, recipe, Path(folder) / method,
+                        lambda e: describe(e.model, e.folder, e.record, stock=not e.why), **given,
+                    )  # fmt: skip
+                row = {"method": method, "file": size, "layers": layers}
+                row["seconds"] = time.perf_counter() - start
+                found.append(row | {"peak": torch.cuda.max_memory_allocated()})
+            try:
+                AutoModelForCausalLM.from_pretrained(source).to("cuda")
+            except torch.cuda.OutOfMemoryError:
+                whole = False
+            else:
+                whole = True
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+    most = limit * torch.cuda.get_device_properties(0).total_memory
+    return [row | {"limit": most, "whole": whole} for row in found]
+
+
+def two_of_four(name: str, dtype: torch.dtype, time_of: Any) -> Iterator[dict[str, Any]]:
     """A linear layer with 2:4 weights, dense and in torch's semi-structured storage."""
     from torch.sparse import to_sparse_semi_structured
 
     import secateur as sc
 
     out, inputs = LAYERS[name]
+    torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(inputs, out, bias=False, device="cuda"))
     recipe = sc.recipe("nm", n=2, m=4, classifier=True, fine_tune=None)
     layer = sc.prune(net, recipe, in_place=True).model.get_submodule("0").to(dtype)
@@ -148,29 +208,27 @@ def two_of_four(name: str, dtype: torch.dtype) -> Iterator[dict[str, Any]]:
             wanted, found = layer(x).float(), sparse(x).float()
             row = {"layer": name, "dtype": str(dtype).removeprefix("torch."), "tokens": tokens}
             row["error"] = float((found - wanted).norm() / wanted.norm())
-            row["dense"] = seconds(lambda x=x: layer(x))
-            row["sparse"] = seconds(lambda x=x: sparse(x))
+            row["dense"] = time_of(lambda x=x: layer(x))
+            row["sparse"] = time_of(lambda x=x: sparse(x))
             yield row
 
 
-def networks() -> dict[str, Callable[[], tuple[nn.Module, Any, dict[str, Any]]]]:
-    """Name -> network, example and what is pruned of it."""
-    return {"ResNet-50": _resnet, "ViT-B/16": _vit, "a block of Llama-7B": _llama}
+Case = tuple[nn.Module, Any, dict[str, Any]]
 
 
-def _resnet() -> tuple[nn.Module, Any, dict[str, Any]]:
+def _resnet() -> Case:
     from torchvision.models import resnet50
 
     return resnet50().eval(), torch.randn(2, 3, 224, 224), {"budget": {"macs": "50%"}}
 
 
-def _vit() -> tuple[nn.Module, Any, dict[str, Any]]:
-    from torchvision.models import vit_b_16
+def _vit() -> Case:
+    from timm.models.vision_transformer import vit_base_patch16_224
 
-    return vit_b_16().eval(), torch.randn(2, 3, 224, 224), {"budget": {"macs": "50%"}}
+    return vit_base_patch16_224().eval(), torch.randn(2, 3, 224, 224), {"budget": {"macs": "50%"}}
 
 
-def _llama() -> tuple[nn.Module, Any, dict[str, Any]]:
+def _llama() -> Case:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -178,37 +236,54 @@ def _llama() -> tuple[nn.Module, Any, dict[str, Any]]:
         vocab_size=256, use_cache=False,
     )  # fmt: skip
     ids = torch.randint(0, 256, (2, 512))
-    return (
-        LlamaForCausalLM(config).eval(),
-        {"input_ids": ids},
-        {"density": 0.5, "kinds": ("neurons",)},
-    )
+    options = {"density": 0.5, "kinds": ("neurons",)}
+    return LlamaForCausalLM(config).eval(), {"input_ids": ids}, options
 
 
-def smaller(name: str, dtype: torch.dtype, sizes: tuple[int, ...]) -> Iterator[dict[str, Any]]:
-    """A network at half its MACs (the block: half its FFN's neurons) against the dense one."""
+NETWORKS: dict[str, Callable[[], Case]] = {
+    "ResNet-50": _resnet, "ViT-B/16": _vit, "a block of Llama-7B": _llama,
+}  # fmt: skip
+
+
+def smaller(name: str, multiple: int, sizes: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+    """A network at half its MACs (the block: half its FFN's neurons) against the dense one, in fp16."""
     import secateur as sc
     from secateur.measure import compare_latency
     from secateur.measure.macs import count_macs
 
-    dense, example, options = networks()[name]()
+    torch.manual_seed(0)
+    dense, example, options = NETWORKS[name]()
     dense, example = dense.cuda(), _on_gpu(example)
-    result = sc.prune(dense, "group-norm", example=example, **options)
-    small = sc.shrink(result, example)
-    macs = [count_macs(model, example).total for model in (dense, small.model)]
-    facts = {"network": name, "parameters": small.record["parameters"], "macs": macs}
+    options |= {"round_to": multiple} if multiple > 1 else {}
+    small = sc.shrink(sc.prune(dense, "group-norm", example=example, **options), example)
+    facts = {"network": name, "multiple": multiple, "parameters": small.record["parameters"]}
+    facts["macs"] = [count_macs(model, example).total for model in (dense, small.model)]
     facts |= {"difference": small.record["difference"]}
-    models = [model.to(dtype) for model in (dense, small.model)]
+    models = [model.half() for model in (dense, small.model)]
     if not isinstance(example, dict):
-        example = example.to(dtype)
+        example = example.half()
     if name == "ResNet-50":
         models = [model.to(memory_format=torch.channels_last) for model in models]
         example = example.to(memory_format=torch.channels_last)
     for found in compare_latency(*models, example, batch_sizes=sizes, pairs=20):
-        row = {"dtype": str(dtype).removeprefix("torch."), "batch": found.setting.batch}
-        speedup = found.speedup
-        times = {"dense": found.a, "small": found.b}
-        yield facts | row | times | {"speedup": [speedup.low, speedup.ratio, speedup.high]}
+        speedup, batch = found.speedup, found.setting.batch
+        row = facts | {"batch": batch, "dense": found.a, "small": found.b}
+        row["speedup"] = [speedup.low, speedup.ratio, speedup.high]
+        with torch.no_grad():
+            given = _repeated(example, batch)
+            row["replayed"] = [replayed(lambda m=m, g=given: _call(m, g)) for m in models]
+        yield row
+
+
+def _call(model: nn.Module, given: Any) -> Any:
+    return model(**given) if isinstance(given, dict) else model(given)
+
+
+def _repeated(given: Any, batch: int) -> Any:
+    """`batch` samples of an example."""
+    if isinstance(given, dict):
+        return {name: _repeated(value, batch) for name, value in given.items()}
+    return given[torch.arange(batch, device=given.device) % len(given)]
 
 
 def _on_gpu(example: Any) -> Any:
@@ -223,13 +298,26 @@ def plan(asked: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
     for hidden in asked.hidden:
         yield f"solve {hidden}", lambda h=hidden: solve(h)
         yield f"blocks {hidden}", lambda h=hidden: list(blocks(h, asked.samples, 512))
-    for name in LAYERS:
-        for dtype in (torch.bfloat16, torch.float16):
-            yield f"2:4 {name} {dtype}", lambda n=name, d=dtype: list(two_of_four(n, d))
-    for name in ("ResNet-50", "ViT-B/16", "a block of Llama-7B"):
+    for dtype in (torch.bfloat16, torch.float16):
+        for name in LAYERS:
+            for word, way in (("launched", seconds), ("replayed", replayed)):
+                yield (
+                    f"2:4 {name} {dtype} {word}",
+                    lambda n=name, d=dtype, w=way: list(two_of_four(n, d, w)),
+                )
+        if dtype == torch.bfloat16:
+            yield from _networks()
+            yield "beyond", beyond
+
+
+def _networks() -> Iterator[tuple[str, Callable[[], Any]]]:
+    for name in NETWORKS:
         sizes = (1, 8, 32) if "Llama" in name else (1, 16, 128)
-        for dtype in (torch.float16, torch.float32):
-            yield f"{name} {dtype}", lambda n=name, d=dtype, s=sizes: list(smaller(n, d, s))
+        for multiple in (1,) if "Llama" in name else (1, 8, 64):
+            yield (
+                f"{name}, multiples of {multiple}",
+                lambda n=name, m=multiple, s=sizes: list(smaller(n, m, s)),
+            )
 
 
 def machine() -> dict[str, Any]:
