@@ -7,6 +7,7 @@
 0.75
 """
 
+from .advice import advise
 from .api import Result, methods, plan, proxies, prune, recipe, score
 from .core.errors import SecateurError
 from .core.recipe import Recipe
@@ -27,6 +28,7 @@ __all__ = [
     "Shrunk",
     "Time",
     "Training",
+    "advise",
     "export",
     "fold_batch_norms",
     "load",

@@ -25,6 +25,7 @@ LAW: dict[str, set[str]] = {
     "batches": {"core"},
     "engine": {"core", "artifact", "costing", "measure", "shrinking"} | AXES,
     "methods": {"core", "engine"} | AXES,
+    "advice": {"core", "engine"},
     "api": {"core", "artifact", "batches", "engine", "measure", "methods"} | AXES,
     "shrinking": {"core", "artifact", "materialise", "structure"},
     "structural": {"core", "measure", "shrinking", "structure"},
@@ -56,6 +57,7 @@ LAW: dict[str, set[str]] = {
     | LEAVES,
     "report": {"core", "artifact", "experiments", "measure"},
     "cli": {
+        "advice",
         "core",
         "api",
         "batches",
@@ -72,6 +74,7 @@ LAW: dict[str, set[str]] = {
     | LEAVES,
     "__main__": {"cli"},
     "__init__": {
+        "advice",
         "core",
         "api",
         "costing",

@@ -23,6 +23,7 @@ from ..engine.blockwise.skeleton import Skeleton
 from ..engine.train import Training
 from ..text.calibration import Sampling
 from .figures import Figures, Tasks
+from .memory import available, expected_peak
 from .smaller import plan_smaller, prune_smaller, why_in_memory
 from .texts import Given, check_decoder, fitting, local, prepared
 from .whole import WholePreview, plan_whole, prune_whole
@@ -140,3 +141,11 @@ def plan_folder(
     if recipe.walk == "whole":
         return plan_smaller(source, recipe, chosen, activations)
     return preview(Skeleton(Shards(source)), recipe, chosen, activations)
+
+
+def short_of_memory(source: Path, recipe: Recipe) -> str:
+    """Why a recipe cannot be carried out on a folder's model here for want of memory; else empty."""
+    free = available()
+    if free is None or recipe.walk == "blocks" or expected_peak(Shards(source), recipe) <= free:
+        return ""
+    return "take more memory than there is" if why_in_memory(source, recipe) else ""

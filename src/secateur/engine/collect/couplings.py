@@ -20,7 +20,7 @@ MOST_UNITS, MOST_OUTPUTS = 10_000, 1_000
 """Beyond these the matrix of all pairs, or the gradients of all outputs, are a mistake."""
 
 
-@own_pass("gauss_newton_abs")
+@own_pass("gauss_newton_abs", reads="labels")
 def gauss_newton_abs(job: Job, option: float | None) -> Values:
     r"""q_u = Σ_v |θ_uᵀ G θ_v|, G = (1/n) Σ_x φ(x)ᵀ R(x) φ(x), over the units v of all targets.
 

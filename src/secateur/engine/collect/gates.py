@@ -24,7 +24,7 @@ Seen = dict[str, list[Tensor]]
 """Weight -> what entered its layer, one tensor for every call."""
 
 
-@own_pass("gate_abs")
+@own_pass("gate_abs", reads="labels")
 def gate_abs(job: Job, option: float | None) -> Values:
     r"""a_u = (1/n) Σ_x |∂ℓ(x)/∂ξ_u|, ξ_u = 1 a factor on all that unit u puts out.
 
@@ -38,13 +38,13 @@ def gate_abs(job: Job, option: float | None) -> Values:
     return _mean(job, torch.abs)
 
 
-@own_pass("gate_squared")
+@own_pass("gate_squared", reads="labels")
 def gate_squared(job: Job, option: float | None) -> Values:
     """(1/n) Σ_x (∂ℓ(x)/∂ξ_u)², the diagonal of the empirical Fisher matrix of the gates."""
     return _mean(job, torch.square)
 
 
-@own_pass("gate_products")
+@own_pass("gate_products", reads="labels")
 def gate_products(job: Job, option: float | None) -> Values:
     """(1/n) Σ_x g gᵀ, g = ∂ℓ(x)/∂ξ: the block of the gates' Fisher matrix that a target owns.
 

@@ -14,7 +14,7 @@ from .loop import each_batch, means
 from .statistics import PER_BATCH, Job, Values, own_pass
 
 
-@own_pass("hessian_gradient")
+@own_pass("hessian_gradient", reads="labels")
 def hessian_gradient(job: Job, temperature: float | None) -> Values:
     r"""H g of the mean loss, where g and the columns of H run over the job's parameters.
 

@@ -18,14 +18,14 @@ DRAWS = 8
 """Random vectors of `hessian_diagonal` where its name says no other number."""
 
 
-@own_pass("gradient_inference")
+@own_pass("gradient_inference", reads="labels")
 def gradient_inference(job: Job, option: float | None) -> Values:
     """g of the mean loss with batch norms at their running statistics, as `gradient` otherwise."""
     with evaluating(job.model):
         return means(job, {"gradient": PER_BATCH["gradient"]})["gradient"]
 
 
-@own_pass("hessian_weight")
+@own_pass("hessian_weight", reads="labels")
 def hessian_weight(job: Job, option: float | None) -> Values:
     r"""H θ, with θ the weights that the targets' units own (every weight, where there are no targets).
 
@@ -48,7 +48,7 @@ def _owned(job: Job) -> list[Tensor]:
     ]
 
 
-@own_pass("hessian_diagonal")
+@own_pass("hessian_diagonal", reads="labels")
 def hessian_diagonal(job: Job, draws: float | None) -> Values:
     r"""h_i = (1/K) Σ_k v_ki (H v_k)_i with signs v_ki = ±1 drawn at random (Hutchinson): E h = diag H.
 

@@ -6,7 +6,7 @@ from ...core.errors import PlanError
 from .statistics import Job, Values, own_pass
 
 
-@own_pass("initial")
+@own_pass("initial", reads="nothing")
 def initial(job: Job, option: float | None) -> Values:
     """w_0, the weights at step 0, as the caller kept them.
 

@@ -18,7 +18,7 @@ MOST = 10_000
 """Units beyond which a pass over the data for each of them is a mistake."""
 
 
-@own_pass("loss_without")
+@own_pass("loss_without", reads="labels")
 def loss_without(job: Job, option: float | None) -> Values:
     r"""d_u = L(w with unit u's elements zero) − L(w), L the mean of the batch losses.
 

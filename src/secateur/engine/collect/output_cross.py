@@ -22,7 +22,7 @@ Enter = Callable[[str, nn.Module, Tensor], None]
 """Called with the weight's name, its layer, and what enters the layer."""
 
 
-@own_pass("output_cross")
+@own_pass("output_cross", reads="inputs")
 def output_cross(job: Job, option: float | None) -> Values:
     r"""C = (1/n) Σ_r y_r x_rᵀ, y = W° x° what the layer put out in the reference network, without bias.
 

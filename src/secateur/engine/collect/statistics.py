@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -61,6 +61,9 @@ class Job:
     means: dict[str, Values] = field(default_factory=dict)
 
 
+Reads = Literal["nothing", "inputs", "labels"]
+"""What of the data a statistic rests on: at most the shape of an input, inputs, or the loss."""
+
 PerBatch = Callable[[Tensor], Tensor]
 """What is averaged over the batches, given the gradient of one batch's loss by one parameter."""
 
@@ -85,6 +88,8 @@ network: given the network, the weights, which tokens count and what entered, as
 
 PER_BATCH: dict[str, PerBatch] = {}
 OWN_PASS: dict[str, OwnPass] = {}
+READS: dict[str, Reads] = {}
+"""What those of `OWN_PASS` read."""
 WATCHED: dict[str, Watch] = {}
 """Those of `OWN_PASS` that hooks gather, so that one block of a network is enough at a time."""
 PAIRED: dict[str, Paired] = {}
@@ -107,12 +112,24 @@ def per_batch(name: str) -> Callable[[PerBatch], PerBatch]:
     return enter
 
 
-def own_pass(name: str) -> Callable[[OwnPass], OwnPass]:
-    """Decorator: register a statistic that makes its own passes, or none."""
+def reads(asked: str) -> Reads:
+    """What of the data a statistic rests on.
+
+    >>> from secateur.engine.collect import collect
+    >>> reads("gradient"), reads("input_gram"), reads("synaptic_flow")
+    ('labels', 'inputs', 'nothing')
+    """
+    name, _ = parse(asked)
+    return "labels" if name in PER_BATCH else READS.get(name, "inputs")
+
+
+def own_pass(name: str, *, reads: Reads) -> Callable[[OwnPass], OwnPass]:
+    """Decorator: register a statistic that makes its own passes, or none; and what of the data it reads."""
 
     def enter(function: OwnPass) -> OwnPass:
         _free(name)
         OWN_PASS[name] = function
+        READS[name] = reads
         return function
 
     return enter
@@ -125,7 +142,7 @@ def watched(name: str) -> Callable[[Watch], Watch]:
         def gather(job: Job, option: float | None) -> Values:
             return _watched(name, watch, job)
 
-        own_pass(name)(gather)
+        own_pass(name, reads="inputs")(gather)
         WATCHED[name] = watch
         return watch
 

@@ -24,7 +24,7 @@ from .statistics import Job, Values, own_pass
 ADDS = (*aliases("add"), Tensor.__add__, Tensor.__iadd__, Tensor.__radd__)
 
 
-@own_pass("sum_cross")
+@own_pass("sum_cross", reads="inputs")
 def sum_cross(job: Job, option: float | None) -> Values:
     r"""C = (1/n) Σ_r (y_r + (e_r − e'_r) / a) x_rᵀ: `output_cross`, with the sum that y goes into as the aim.
 

@@ -8,7 +8,7 @@ from ..linear import flow
 from .statistics import Job, Values, own_pass
 
 
-@own_pass("synaptic_flow")
+@own_pass("synaptic_flow", reads="nothing")
 def synaptic_flow(job: Job, option: float | None) -> Values:
     r"""dR/d|w_i| with R = 1ᵀ (Π_l |θ_l|) 1, data-free and in float64 (see `engine.linear`).
 

@@ -14,7 +14,7 @@ from .loop import each_batch
 from .statistics import Job, Values, own_pass
 
 
-@own_pass("unit_taylor")
+@own_pass("unit_taylor", reads="labels")
 def unit_taylor(job: Job, option: float | None) -> Values:
     r"""t_u = (1/B) Σ_b (Σ_i w_i g_bi)² over the elements i that unit u has in its first tensor.
 
