@@ -51,8 +51,8 @@ lint: $(STAMP)  ## format and lint, without changing anything
 types: $(STAMP)  ## type check
 	$(PY) -m mypy
 
-test: lint types  ## everything that must pass
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal
+test: lint types  ## everything that must pass, on the CPU
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal
 
 cuda: $(STAMP)  ## the tests that need a GPU: every method there against the CPU (minutes)
 	$(PY) -m pytest tests/cuda

@@ -1,7 +1,7 @@
 """On a GPU: block-wise pruning of one Llama block, and what zeros and smaller networks bring in time.
 
-`python -m benchmarks.gpu OUT` writes OUT/gpu.json part by part and OUT/gpu.md from it; a part that is
-there already is not measured again.
+`python -m benchmarks.gpu docs/results` writes gpu.json part by part and the tables of gpu.md from it; a
+part that is there already is not measured again. `--only NOTHING` makes the tables anew.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from .blockwise import generate, solve_operations
+from .gpu_report import write
 
 METHODS: dict[str, dict[str, Any]] = {
     "magnitude-layerwise": {"walk": "blocks"}, "wanda": {}, "ria": {}, "sparsegpt": {},
@@ -256,7 +257,12 @@ def smaller(name: str, multiple: int, sizes: tuple[int, ...]) -> Iterator[dict[s
     dense, example = dense.cuda(), _on_gpu(example)
     options |= {"round_to": multiple} if multiple > 1 else {}
     small = sc.shrink(sc.prune(dense, "group-norm", example=example, **options), example)
-    facts = {"network": name, "multiple": multiple, "parameters": small.record["parameters"]}
+    facts = {
+        "network": name,
+        "multiple": multiple,
+        "dtype": "float16",
+        "parameters": small.record["parameters"],
+    }
     facts["macs"] = [count_macs(model, example).total for model in (dense, small.model)]
     facts |= {"difference": small.record["difference"]}
     models = [model.half() for model in (dense, small.model)]
@@ -353,6 +359,7 @@ def main(words: list[str] | None = None) -> None:
         asked.out.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found, indent=1) + "\n")
         torch.cuda.empty_cache()
+    write(asked.out)
     if failed:
         raise SystemExit("\n".join(failed))
 

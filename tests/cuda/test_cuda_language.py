@@ -207,3 +207,19 @@ def test_a_folder_by_one_call_with_recovery(data: Path, tmp_path: Path) -> None:
     )
     assert done.record["perplexity"]["pruned"]["perplexity"] > 0
     assert placed_on(sc.load(done.folder), "cpu")
+
+
+def test_a_study_of_a_language_model(tmp_path: Path) -> None:
+    from secateur.experiments.language.runner import LanguageRunner
+    from tests.experiments.test_language_study import SHORT, study
+
+    phases = [
+        {"phase": 0, "runs": [{"id": "origin", "method": "dense"}]},
+        {"phase": 1, "runs": [{"id": "1-1", "options": {"sparsity": 0.25}}]},
+    ]
+    runner = LanguageRunner(tmp_path, study(model=SHORT, phases=phases), device=DEVICE)
+    runner.run(lambda row: None)
+    results = list(runner.results().entries)
+    assert [entry.id for entry in results] == ["origin", "1-1"]
+    machines = [runner.results().run(entry)["machine"] for entry in results]
+    assert all(machine["device"].startswith(DEVICE) for machine in machines)
