@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from e2e.started import carry_out
 
+from secateur import load, recipe
 from secateur.cli.language_study import plan_lines
 from secateur.cli.main import call
 from secateur.core.errors import PlanError, StorageError
 from secateur.data.questions import Question, load_questions
+from secateur.engine.blockwise.folder import prune_folder
 from secateur.experiments.config import load_experiment
 from secateur.experiments.language.config import (
     Goals,
@@ -31,6 +32,7 @@ from secateur.experiments.language.judge import best, judge
 from secateur.experiments.language.results import is_language_study, load_language
 from secateur.experiments.language.runner import LanguageRunner
 from secateur.experiments.language.small import Small, small_model, small_tokenizer, train_small
+from secateur.experiments.language.subject import load_model
 from secateur.experiments.language.turns import IGNORED, Turns, answer_loss, calibration, encode
 from secateur.report import terminal_table, write
 from secateur.report.words import Words
@@ -146,13 +148,13 @@ def test_killed_between_two_runs_it_goes_on(
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(plain))
     words = ["run", str(file), "--out", str(tmp_path / "out")]
-    command = [sys.executable, "-m", "secateur", *words]
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = multiprocessing.get_context("fork").Process(target=carry_out, args=(words,))
+    first.start()
     while not list((tmp_path / "out" / "lines").glob("origin.json")):
-        assert first.poll() is None
+        assert first.is_alive()
         time.sleep(0.02)
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
+    first.kill()
+    first.join()
     original = next((tmp_path / "out").glob("*/0/result.json")).read_bytes()
     capsys.readouterr()
     assert call(words) == 0
@@ -269,6 +271,28 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     assert [row["step"] for row in heard] == [30]
     files = [(folder / "model.safetensors").read_bytes() for folder in (whole, cut)]
     assert files[0] == files[1]
+
+
+def test_transformers_draws_no_bar_in_the_middle(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither where a model is written and read for a study, nor where an artifact is."""
+    from transformers.utils import logging as theirs
+
+    shown = theirs.is_progress_bar_enabled()
+    theirs.enable_progress_bar()
+    try:
+        rows = load_questions("smartfarm-embedded").train[:8]
+        folder = train_small(tmp_path / "small", rows, Small(**TINY))
+        load_model(str(folder), study().model)
+        prune_folder(
+            folder, recipe("magnitude-layerwise", density=0.5, walk="blocks"), tmp_path / "out"
+        )
+        load(tmp_path / "out")
+        assert theirs.is_progress_bar_enabled()
+    finally:
+        (theirs.enable_progress_bar if shown else theirs.disable_progress_bar)()
+    assert "it/s" not in capfd.readouterr().err
 
 
 def test_only_answers_have_labels_and_the_loss_looks_one_ahead() -> None:

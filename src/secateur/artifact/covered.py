@@ -18,6 +18,7 @@ from ..core.origin import Architecture
 from .architecture import bounded, model_class, without_code
 from .atomic import storage_error
 from .container import open_regular
+from .huggingface import quiet
 
 INDEX, SINGLE, GENERATION = (
     "model.safetensors.index.json",
@@ -108,7 +109,7 @@ def _count(path: Path) -> int:
 def _read(kind: Any, place: str, tensors: int, allowed: int) -> Any:
     """Read the model; a tensor that is missing, too many or of another shape is an error."""
     try:
-        with bounded(1000 + 32 * tensors, allowed):
+        with quiet(), bounded(1000 + 32 * tensors, allowed):
             made, told = kind.from_pretrained(
                 place, local_files_only=True, use_safetensors=True, output_loading_info=True
             )

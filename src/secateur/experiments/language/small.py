@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 
 from ...artifact import write_bytes
+from ...artifact.huggingface import quiet
 from ...core.component import Plain
 from ...core.errors import PlanError
 from ...core.random import derive
@@ -138,7 +139,8 @@ def train_small(
     model = small_model(size, tokenizer, seed)
     store = FolderStore(folder.with_name(folder.name + "-training"))
     _train(model, Turns(tokenizer, rows, size.batch, seed), size, seed, store, tell)
-    model.save_pretrained(folder)
+    with quiet():
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_bytes(folder / DONE, json.dumps(size.model_dump()).encode())
     store.clear()

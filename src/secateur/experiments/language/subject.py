@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from ...artifact.huggingface import quiet
 from ...core.errors import StorageError
 from ...core.recipe import Recipe
 from ...core.types import Target, Update
@@ -151,7 +153,8 @@ def load_model(source: str, model: Model) -> tuple[PreTrainedModel, PreTrainedTo
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-        found = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, model.dtype))
+        with quiet() if Path(source).is_dir() else nullcontext():  # a download shows its progress
+            found = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, model.dtype))
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise StorageError(f"model '{source}' cannot be loaded: {first}") from None
