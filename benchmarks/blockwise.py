@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -87,7 +89,7 @@ def child(asked: dict[str, Any]) -> dict[str, Any]:
     batches = [{"input_ids": part} for part in ids.split(asked["batch"])]
     limit = resource.RLIM_INFINITY
     if asked.get("spare"):
-        _warm_up(asked["method"], batches[:1])
+        _warm_up(asked["method"])
         limit = _data() + asked["spare"]
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     where = asked.get("activations", "memory")
@@ -95,6 +97,14 @@ def child(asked: dict[str, Any]) -> dict[str, Any]:
     found = {"peak": peak(), "seconds": done.seconds}
     found |= {"sparsity": done.record.get("sparsity"), "parameters": done.record.get("parameters")}
     return found | {"limit": limit, "whole": _loads(asked["source"])} if limit > 0 else found
+
+
+def children(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`child` of each in a process of its own, forked from this one when all is imported."""
+    for method in {run["method"] for run in asked}:
+        _warm_up(method)
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as one:
+        return one.map(child, asked, chunksize=1)
 
 
 def _pruned(method: str, source: Any, out: Any, batches: Any, where: Any) -> Any:
@@ -114,8 +124,10 @@ def _pruned(method: str, source: Any, out: Any, batches: Any, where: Any) -> Any
     )  # fmt: skip
 
 
-def _warm_up(method: str, batches: list[dict[str, torch.Tensor]]) -> None:
-    """Import all that a run imports on the way, before its memory is limited."""
+@cache
+def _warm_up(method: str) -> None:
+    """Import all that a run imports on the way, before its memory is limited; once in a process."""
+    batches = [{"input_ids": torch.arange(64).view(2, 32)}]
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder) / "a", 2, 128, 64)
         _pruned(method, Path(folder) / "a", Path(folder) / "b", batches, "disk")
@@ -141,8 +153,17 @@ def _loads(folder: str) -> bool:
 
 def run(**asked: Any) -> dict[str, Any] | None:
     """`child` in a process of its own; None where it failed."""
+    return _elsewhere("--child", asked)
+
+
+def runs(*asked: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """`children` of one process of their own, in order; None where one failed."""
+    return _elsewhere("--children", asked)
+
+
+def _elsewhere(flag: str, asked: Any) -> Any:
     env = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    words = [sys.executable, "-m", "benchmarks.blockwise", "--child", json.dumps(asked)]
+    words = [sys.executable, "-m", "benchmarks.blockwise", flag, json.dumps(asked)]
     found = subprocess.run(words, env=env, capture_output=True, text=True, cwd=ROOT)
     return json.loads(found.stdout.splitlines()[-1]) if found.returncode == 0 else None
 
@@ -341,9 +362,10 @@ def beyond(
 
 
 def main(words: list[str] | None = None) -> None:
-    """All figures, or `--child` for one run."""
+    """All figures, or `--child` for one run, `--children` for some."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--child")
+    parser.add_argument("--children")
     parser.add_argument("--hidden", type=int, nargs="*", default=[1024, 2048])
     parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS)
     parser.add_argument(
@@ -354,6 +376,9 @@ def main(words: list[str] | None = None) -> None:
     asked = parser.parse_args(words)
     if asked.child:
         print(json.dumps(child(json.loads(asked.child))))
+        return
+    if asked.children:
+        print(json.dumps(children(json.loads(asked.children))))
         return
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     with tempfile.TemporaryDirectory() as folder:

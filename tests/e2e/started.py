@@ -25,14 +25,21 @@ def server() -> ForkServerContext:
     return context
 
 
-def carry_out(words: list[str]) -> None:
-    """The command line in the forked process, silent and on one thread."""
+def carry_out(words: list[str], said: str = os.devnull) -> None:
+    """The command line in the forked process, on one thread; its errors are added to the file `said`."""
     import torch
 
     from secateur.cli.main import call
 
     torch.set_num_threads(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
     sys.exit(call(words))
+
+
+def forked(words: list[str], said: str = os.devnull) -> int:
+    """The exit code of `carry_out` in a fork of this process."""
+    process = multiprocessing.get_context("fork").Process(target=carry_out, args=(words, said))
+    process.start()
+    process.join()
+    return process.exitcode or 0

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from e2e.test_kill import STUDY, finish, outcome
+from e2e.started import forked, server, start
+from e2e.test_kill import outcome, study_of, words
 
 SMALL, LARGE = "900k", "64m"
-
-SCRIPT = """
-mount -t tmpfs -o size={small} tmpfs disk || exit 77
-{run}
-echo "first run: $?"
-mount -o remount,size={large} disk
-{run}
-echo "second run: $?"
-cp -r disk/out copy
-"""
+NEW_MOUNTS = 0x00020000  # CLONE_NEWNS of linux/sched.h
 
 
 def can_mount(folder: Path) -> bool:
@@ -33,25 +25,40 @@ def can_mount(folder: Path) -> bool:
     return subprocess.run(words, cwd=folder, capture_output=True, check=False).returncode == 0
 
 
+def mount(*words: str) -> None:
+    subprocess.run(["mount", *words], check=True)
+
+
+def on_a_small_disk(folder: Path, asked: list[str]) -> None:
+    """The command twice, each in a process of its own, on a disk that is larger the second time."""
+    os.chdir(folder)
+    assert ctypes.CDLL(None).unshare(NEW_MOUNTS) == 0
+    mount("--make-rprivate", "/")
+    mount("-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", "disk")
+    first = forked(asked, said="said")
+    mount("-o", f"remount,size={LARGE}", "disk")
+    second = forked(asked, said="said")
+    shutil.copytree("disk/out", "copy")
+    Path("codes").write_text(f"{first} {second}")
+
+
 def test_a_study_survives_a_full_disk(tmp_path: Path) -> None:
     if not can_mount(tmp_path):
         pytest.skip("needs root and `unshare` to make a file system of a chosen size")
     (tmp_path / "disk").mkdir()
-    study = tmp_path / "study.yaml"
-    study.write_text(STUDY.replace("METHOD", "lottery-ticket").replace("OPTIONS", "{rounds: 3}"))
-    words = "-m secateur run study.yaml --out disk/out --checkpoint-seconds 0 --device cpu"
-    script = SCRIPT.format(small=SMALL, large=LARGE, run=f"{sys.executable} {words}")
-    done = subprocess.run(
-        ["unshare", "--mount", "bash", "-c", script], cwd=tmp_path, capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True,
-    )  # fmt: skip
-    assert "first run: 2" in done.stdout
-    assert "second run: 0" in done.stdout
-    said = [line for line in done.stderr.splitlines() if line.startswith("secateur: ")]
-    assert len(said) == 1
-    assert "the disk is full; free some space" in said[0]
-    assert "Traceback" not in done.stderr
-    finish(study, tmp_path / "undisturbed")
+    study = study_of("lottery-ticket", "{rounds: 3}", tmp_path)
+    undisturbed = start(words(study, tmp_path / "undisturbed"))
+    asked = words(study, tmp_path / "disk" / "out")
+    process = server().Process(target=on_a_small_disk, args=(tmp_path, asked))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert (tmp_path / "codes").read_text() == "2 0"
+    said = (tmp_path / "said").read_text()
+    (line,) = [line for line in said.splitlines() if line.startswith("secateur: ")]
+    assert "the disk is full; free some space" in line
+    assert "Traceback" not in said
+    undisturbed.join()
     points, weights = outcome(tmp_path / "copy")
     expected, bits = outcome(tmp_path / "undisturbed")
     assert points == expected

@@ -260,13 +260,12 @@ def test_the_trained_resnet_is_as_right_small_as_masked() -> None:
     load_weights(dense, weights("cifar10-resnet20.safetensors"))
     test = load("cifar10").normalised((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)).test
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (test.mean, test.std))
-    images = (test.images / 255 - mean) / std
+    images, labels = (test.images[:256] / 255 - mean) / std, test.labels[:256]
     result = sc.prune(dense, "l1-filters", sparsity=0.3, example=images[:2])
     shrunk = sc.shrink(result, images[:2])
-    assert right(dense, images, test.labels) == 932  # 91.64 % of 1,017
-    masked = right(result.model, images, test.labels)
-    assert masked == right(shrunk.model, images, test.labels)
-    assert 0.1 * len(images) < masked < 932
+    masked = right(result.model, images, labels)
+    assert masked == right(shrunk.model, images, labels)
+    assert 0.2 * len(images) < masked < 0.9 * len(images) < right(dense, images, labels)
     before, after = shrunk.record["parameters"]
     assert after < 0.75 * before
 

@@ -18,6 +18,9 @@ SMALL: dict[str, Any] = {
     "max_position_embeddings": 64,
 }
 GROUPED: dict[str, Any] = {**SMALL, "num_key_value_heads": 2, "pad_token_id": 0}
+ONE: dict[str, Any] = {**SMALL, "num_hidden_layers": 1}
+GROUPED_ONE: dict[str, Any] = {**GROUPED, "num_hidden_layers": 1}
+"""For networks that differ from `gpt2`, `llama` or `bert`, which have two layers, inside a layer only."""
 
 # name -> (config class, model class, settings)
 DECODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -26,8 +29,8 @@ DECODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "GPT2LMHeadModel",
         {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": VOCAB},
     ),
-    "opt": ("OPTConfig", "OPTForCausalLM", {**SMALL, "ffn_dim": 64, "word_embed_proj_dim": 32}),
-    "gpt_neox": ("GPTNeoXConfig", "GPTNeoXForCausalLM", SMALL),
+    "opt": ("OPTConfig", "OPTForCausalLM", {**ONE, "ffn_dim": 64, "word_embed_proj_dim": 32}),
+    "gpt_neox": ("GPTNeoXConfig", "GPTNeoXForCausalLM", ONE),
     "gpt_neo": (
         "GPTNeoConfig",
         "GPTNeoForCausalLM",
@@ -42,32 +45,32 @@ DECODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bloom": (
         "BloomConfig",
         "BloomForCausalLM",
-        {"hidden_size": 32, "n_layer": 2, "n_head": 4, "vocab_size": VOCAB},
+        {"hidden_size": 32, "n_layer": 1, "n_head": 4, "vocab_size": VOCAB},
     ),
     "llama": ("LlamaConfig", "LlamaForCausalLM", GROUPED),
-    "mistral": ("MistralConfig", "MistralForCausalLM", {**GROUPED, "sliding_window": 4}),
-    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", GROUPED),
-    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", {**GROUPED, "head_dim": 8}),
+    "mistral": ("MistralConfig", "MistralForCausalLM", {**GROUPED_ONE, "sliding_window": 4}),
+    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", GROUPED_ONE),
+    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", {**GROUPED_ONE, "head_dim": 8}),
     "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", {**GROUPED, "head_dim": 8}),
     "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", {**GROUPED, "head_dim": 8}),
-    "phi": ("PhiConfig", "PhiForCausalLM", SMALL),
-    "phi3": ("Phi3Config", "Phi3ForCausalLM", GROUPED),
-    "olmo2": ("Olmo2Config", "Olmo2ForCausalLM", GROUPED),
+    "phi": ("PhiConfig", "PhiForCausalLM", ONE),
+    "phi3": ("Phi3Config", "Phi3ForCausalLM", GROUPED_ONE),
+    "olmo2": ("Olmo2Config", "Olmo2ForCausalLM", GROUPED_ONE),
     "falcon": (
         "FalconConfig",
         "FalconForCausalLM",
-        {**SMALL, "num_kv_heads": 1, "multi_query": True, "new_decoder_architecture": False},
+        {**ONE, "num_kv_heads": 1, "multi_query": True, "new_decoder_architecture": False},
     ),
-    "starcoder2": ("Starcoder2Config", "Starcoder2ForCausalLM", GROUPED),
-    "stablelm": ("StableLmConfig", "StableLmForCausalLM", GROUPED),
-    "cohere": ("CohereConfig", "CohereForCausalLM", GROUPED),
-    "granite": ("GraniteConfig", "GraniteForCausalLM", GROUPED),
+    "starcoder2": ("Starcoder2Config", "Starcoder2ForCausalLM", GROUPED_ONE),
+    "stablelm": ("StableLmConfig", "StableLmForCausalLM", GROUPED_ONE),
+    "cohere": ("CohereConfig", "CohereForCausalLM", GROUPED_ONE),
+    "granite": ("GraniteConfig", "GraniteForCausalLM", GROUPED_ONE),
     "mixtral": ("MixtralConfig", "MixtralForCausalLM", {**GROUPED, "num_local_experts": 4}),
     "qwen3_moe": (
         "Qwen3MoeConfig",
         "Qwen3MoeForCausalLM",
         {
-            **GROUPED,
+            **GROUPED_ONE,
             "head_dim": 8,
             "num_experts": 4,
             "num_experts_per_tok": 2,
@@ -85,7 +88,7 @@ DECODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": VOCAB},
     ),
     "bert": ("BertConfig", "BertForSequenceClassification", SMALL),
-    "roberta": ("RobertaConfig", "RobertaForSequenceClassification", {**SMALL, "pad_token_id": 1}),
+    "roberta": ("RobertaConfig", "RobertaForSequenceClassification", {**ONE, "pad_token_id": 1}),
     "distilbert": (
         "DistilBertConfig",
         "DistilBertForSequenceClassification",
@@ -95,11 +98,11 @@ DECODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "electra": (
         "ElectraConfig",
         "ElectraForSequenceClassification",
-        {**SMALL, "embedding_size": 16},
+        {**ONE, "embedding_size": 16},
     ),
     "deberta": ("DebertaConfig", "DebertaForSequenceClassification", SMALL),
     "deberta_v2": ("DebertaV2Config", "DebertaV2ForSequenceClassification", SMALL),
-    "mpnet": ("MPNetConfig", "MPNetForSequenceClassification", SMALL),
+    "mpnet": ("MPNetConfig", "MPNetForSequenceClassification", ONE),
     "modernbert": (
         "ModernBertConfig",
         "ModernBertForSequenceClassification",

@@ -18,6 +18,8 @@ VIT: dict[str, Any] = {
     "patch_size": 8,
     "num_labels": 5,
 }
+ONE: dict[str, Any] = {**VIT, "num_hidden_layers": 1}
+"""For networks that differ from `vit` inside a layer or before the first: `vit` itself has two."""
 STAGES: dict[str, Any] = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 24, 32], "num_labels": 5}
 LOGITS = "ForImageClassification"
 
@@ -52,9 +54,9 @@ IMAGE: dict[str, tuple[str, str, dict[str, Any], int]] = {
     ),
     "bit": ("BitConfig", "Bit" + LOGITS, {**STAGES, "embedding_size": 8, "num_groups": 4}, 64),
     "vit": ("ViTConfig", "ViT" + LOGITS, VIT, 32),
-    "deit": ("DeiTConfig", "DeiT" + LOGITS, VIT, 32),
-    "beit": ("BeitConfig", "Beit" + LOGITS, {**VIT, "use_relative_position_bias": True}, 32),
-    "dinov2": ("Dinov2Config", "Dinov2" + LOGITS, VIT, 32),
+    "deit": ("DeiTConfig", "DeiT" + LOGITS, ONE, 32),
+    "beit": ("BeitConfig", "Beit" + LOGITS, {**ONE, "use_relative_position_bias": True}, 32),
+    "dinov2": ("Dinov2Config", "Dinov2" + LOGITS, ONE, 32),
     "swin": (
         "SwinConfig",
         "Swin" + LOGITS,
@@ -106,7 +108,7 @@ IMAGE: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "cvt": (
         "CvtConfig",
         "Cvt" + LOGITS,
-        {"embed_dim": [16, 32, 32], "num_heads": [1, 2, 4], "depth": [1, 2, 3]},
+        {"embed_dim": [16, 32, 32], "num_heads": [1, 2, 4], "depth": [1, 1, 3]},
         64,
     ),
     "levit": (
@@ -169,7 +171,7 @@ IMAGE: dict[str, tuple[str, str, dict[str, Any], int]] = {
         {"image_size": 64, "depths": [1, 1, 1, 1], "embed_dims": [8, 16, 24, 32]},
         64,
     ),
-    "dinov2_registers": ("Dinov2WithRegistersConfig", "Dinov2WithRegisters" + LOGITS, VIT, 32),
+    "dinov2_registers": ("Dinov2WithRegistersConfig", "Dinov2WithRegisters" + LOGITS, ONE, 32),
     "hiera": (
         "HieraConfig",
         "Hiera" + LOGITS,
@@ -206,8 +208,8 @@ IMAGE: dict[str, tuple[str, str, dict[str, Any], int]] = {
         {**VIT, "image_size": [32, 32], "num_detection_tokens": 6},
         32,
     ),
-    "vitmsn": ("ViTMSNConfig", "ViTMSN" + LOGITS, VIT, 32),
-    "ijepa": ("IJepaConfig", "IJepa" + LOGITS, VIT, 32),
+    "vitmsn": ("ViTMSNConfig", "ViTMSN" + LOGITS, ONE, 32),
+    "ijepa": ("IJepaConfig", "IJepa" + LOGITS, ONE, 32),
     "segformer_segmentation": (
         "SegformerConfig",
         "SegformerForSemanticSegmentation",
