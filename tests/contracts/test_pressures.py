@@ -41,7 +41,9 @@ def weights() -> dict[str, Tensor]:
 
 
 def begun(pressure: Pressure, own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What it decides, always the same."""
+    """What it decides, always the same; prices where it weighs units."""
+    if pressure.weighs is not None:
+        return {HIDDEN.name: torch.tensor(2.5)}
     return pressure.start(own, (HIDDEN,), {HIDDEN.name: 3}, partial(generator, 0))
 
 

@@ -79,7 +79,7 @@ OF_TRANSFORMERS = {
 """Methods that need blocks, heads or experts: tests/methods runs them on language models."""
 
 
-OF_NORMS = {"network-slimming", "early-bird"}
+OF_NORMS = {"network-slimming", "early-bird", "morphnet"}
 """Need a batch norm after every convolution: tests/engine runs them on such a network."""
 
 

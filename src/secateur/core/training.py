@@ -65,6 +65,15 @@ class Pressure(Component, ABC):
         """Whether it has to know how many units of each target will stay."""
         return False
 
+    @property
+    def weighs(self) -> str | None:
+        """The cost whose price of a unit it needs, or None. `gradient` then gets prices for `decided`."""
+        return None
+
+    def there(self, weights: Weights, targets: tuple[Target, ...]) -> Counts:
+        """Target -> how many of its units count as being there, where it `weighs` them."""
+        return {t.name: t.units for t in targets}
+
     marks: ClassVar[bool] = (
         False  # `start` says which units are to go, which criterion `learned` reads
     )
@@ -96,7 +105,8 @@ class Pressure(Component, ABC):
             weights: parameter -> current value, detached.
             targets: what is to be pruned.
             progress: from 0 at `begin` to 1 at the last step.
-            decided: what `start` gave.
+            decided: what `start` gave; for one that `weighs`, target -> the price of one of its units,
+                among those that are there, over the mean price in the whole network.
         """
 
 

@@ -77,6 +77,8 @@ def new_trainer(run: Run, op: Train) -> Trainer:
     run.place.trained[op.stage] = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
     if op.stage == "dense":  # nobody to learn from yet
         training = training.model_copy(update={"distil": None})
+    pressure = run.recipe.pressure if run.recipe.pushes(_kind(op)) else None
+    weighs = pressure.weighs if pressure is not None else None
     return Trainer(
         run.model,
         training,
@@ -86,10 +88,11 @@ def new_trainer(run: Run, op: Train) -> Trainer:
         stage=op.stage,
         accelerator=setting.accelerator,
         teacher=teacher,
-        pressure=run.recipe.pressure if run.recipe.pushes(_kind(op)) else None,
+        pressure=pressure,
         targets=run.targets,
         counts=counts_ahead(run),
         gated=gated(run, op),
+        cost=run.costs[weighs] if weighs is not None else None,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ..core.cards import method
 from ..core.recipe import Recipe
 from ..core.training import Pressure
 from ..criteria import BnScale, FirstMember, Magnitude
-from ..pressure import GroupLasso, GroupShrinkage, Growing, L1Bn
+from ..pressure import GroupLasso, GroupShrinkage, Growing, L1Bn, PricedBn
 from .structured import coupled
 
 
@@ -40,6 +42,39 @@ def network_slimming(
     """
     recipe = coupled(BnScale(), density, True, kinds, fine_tune, lr_scale, relative=False)
     return pressed(recipe, L1Bn(strength=strength))
+
+
+@method(
+    "morphnet",
+    family="structured",
+    paper="MorphNet: Fast & Simple Resource-Constrained Structure Learning of Deep Networks",
+    authors="Gordon et al.",
+    year=2018,
+    arxiv="1711.06798",
+)
+def morphnet(
+    density: float = 0.6,
+    strength: float = 1e-4,
+    what: Literal["macs", "parameters"] = "macs",
+    threshold: float = 0.01,
+    kinds: tuple[str, ...] = ("channels",),
+    fine_tune: str | None = None,
+    lr_scale: float = 0.1,
+) -> Recipe:
+    """`network-slimming` with each scale pushed as hard as its channel is dear, in multiplications.
+
+    loss + strength · Σ_t p_t Σ_u |γ_u|, p_t what one channel of structure t adds to the MACs (`what`) of the
+    channels that are there now (|γ| > `threshold`), over the mean of all channels at the start. Then the
+    channels with the smallest |γ| go, compared over the whole model with one of every layer kept.
+
+    The paper, and its official code, take out what has fallen below the threshold; here `density` says how
+    much goes, so that methods can be compared. The paper then widens all layers by one factor until the
+    budget is used again and starts over, which is not here, nor its group lasso over all layers that a
+    residual sum ties together: those channels are left alone. Its prices are not divided by a mean, which
+    makes its strengths small numbers (1e-9 for operations).
+    """
+    recipe = coupled(BnScale(), density, True, kinds, fine_tune, lr_scale, relative=False)
+    return pressed(recipe, PricedBn(strength=strength, what=what, threshold=threshold))
 
 
 @method(

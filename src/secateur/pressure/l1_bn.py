@@ -28,12 +28,16 @@ class L1Bn(Pressure):
 
     strength: Strength = 1e-4
 
+    def price(self, target: Target, decided: Mapping[str, Tensor]) -> float:
+        """What |γ| of the target's units is multiplied by: 1."""
+        return 1.0
+
     def check(self, targets: tuple[Target, ...]) -> None:
         """Every target needs a batch norm, or its units would be judged by what nobody pushed."""
         without = [t.name for t in targets if all(m.role != "scale" for m in t.members)]
         if without:
             raise PlanError(
-                f"pressure 'l1-bn' pushes the scales of batch norms; {len(without)} structures have "
+                f"pressure '{self.name}' pushes the scales of batch norms; {len(without)} structures have "
                 f"none, among them '{without[0]}'. Leave them out, or use pressure 'group-lasso'"
             )
 
@@ -46,9 +50,11 @@ class L1Bn(Pressure):
     ) -> dict[str, Tensor]:
         """strength · sign(γ); the same at all times."""
         out: dict[str, Tensor] = {}
-        for member in (m for t in targets for m in t.members if m.role == "scale"):
-            scale = weights[member.param]
-            full = out.setdefault(member.param, torch.zeros_like(scale, dtype=wide(scale)))
-            sign = member.layout.view(scale).sign().to(full.dtype)
-            member.layout.view(full).copy_(self.strength * sign)
+        for target in targets:
+            push = self.strength * self.price(target, decided)
+            for member in (m for m in target.members if m.role == "scale"):
+                scale = weights[member.param]
+                full = out.setdefault(member.param, torch.zeros_like(scale, dtype=wide(scale)))
+                sign = member.layout.view(scale).sign().to(full.dtype)
+                member.layout.view(full).copy_(push * sign)
         return out

@@ -8,11 +8,44 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ...core.cost import Counts
+from ...core.cost import Cost, Counts
 from ...core.random import generator
 from ...core.training import Pressure
 from ...core.types import Target
 from ...materialise.hard_masks import HardMasks
+
+
+class Prices:
+    """What one more unit of each target costs, by how many of all are there.
+
+    Args:
+        cost: of the network by its units.
+        targets: what is priced.
+    """
+
+    def __init__(self, cost: Cost, targets: tuple[Target, ...]) -> None:
+        self._cost = cost
+        self._known: dict[str, dict[str, float]] = {}
+        whole = {t.name: t.units for t in targets}
+        units = sum(whole.values())
+        saved = self._saved(whole)
+        self._mean = sum(saved[name] * n for name, n in whole.items()) / units
+
+    def __call__(self, there: Counts) -> dict[str, float]:
+        """Target -> what its last unit adds, over the mean of all units in the whole network."""
+        key = str(sorted(there.items()))
+        if key not in self._known:  # one state is remembered: it seldom changes from step to step
+            self._known = {key: {n: v / self._mean for n, v in self._saved(there).items()}}
+        return self._known[key]
+
+    def _saved(self, there: Counts) -> dict[str, float]:
+        """Of a target with nothing left: what its first unit would add."""
+        some = {name: max(n, 1) for name, n in there.items()}
+        less = {name: some[name] - 1 for name in there}
+        return {
+            name: self._cost({**there, name: some[name]}) - self._cost({**there, name: less[name]})
+            for name in there
+        }
 
 
 class Push:
@@ -24,6 +57,7 @@ class Push:
         steps: of the whole training, which progress is counted by.
         masks: what they prune is not pushed.
         counts: target -> units that will stay, for a pressure that foresees it.
+        cost: what a pressure that weighs units is to go by.
         words: seed and stage, what a pressure that draws draws from.
     """
 
@@ -36,9 +70,11 @@ class Push:
         masks: HardMasks | None,
         counts: Counts | None = None,
         words: tuple[int, str] = (0, "train"),
+        cost: Cost | None = None,
     ) -> None:
         self.pressure, self.targets, self.masks = pressure, targets, masks
         self.counts, self._words = counts, words
+        self._prices = Prices(cost, targets) if cost is not None else None
         self.decided: dict[str, Tensor] = {}
         self._params = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._every = dict(model.named_parameters())
@@ -52,7 +88,10 @@ class Push:
         if progress < 0:
             return
         weights = {name: p.detach() for name, p in self._every.items()}
-        if not self.decided:
+        if self._prices is not None:
+            prices = self._prices(self.pressure.there(weights, self.targets))
+            self.decided = {name: torch.tensor(price) for name, price in prices.items()}
+        elif not self.decided:
             seed, stage = self._words
             draw = partial(generator, seed, "pressure", stage)
             self.decided = self.pressure.start(weights, self.targets, self.counts, draw)

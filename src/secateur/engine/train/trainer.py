@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ...core.cost import Counts
+from ...core.cost import Cost, Counts
 from ...core.errors import DataError, PlanError
 from ...core.labelled import Inputs, split
 from ...core.random import derive
@@ -65,6 +65,7 @@ class Trainer:
         pressure, targets: what pushes towards sparsity, and what it pushes.
         counts: target -> units that will stay, for a pressure that foresees it.
         gated: what stands in for the weights while gradients are taken, and learns from them.
+        cost: what a pressure that weighs units is to go by.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Trainer:
         targets: tuple[Target, ...] = (),
         counts: Counts | None = None,
         gated: Gated | None = None,
+        cost: Cost | None = None,
     ) -> None:
         self.model, self.training, self.batches, self.masks = model, training, batches, masks
         self.seed, self.stage, self._next = seed, stage, 0
@@ -96,7 +98,8 @@ class Trainer:
         self._push = None
         if pressure is not None:
             steps = training.total(batches.steps_per_epoch)
-            self._push = Push(model, pressure, targets, steps, masks, counts, (seed, stage))
+            words = (seed, stage)
+            self._push = Push(model, pressure, targets, steps, masks, counts, words, cost)
         self._meter = Meter(self.hardware, stage)
 
     def run(
