@@ -163,6 +163,8 @@ def _captured(
 
 def _own_tokenizer(what: Any) -> Any:
     """The tokenizer in an artifact's folder."""
+    if isinstance(what, str | os.PathLike) and not Path(what).is_dir():
+        raise StorageError(f"there is no folder '{what}'; check the path")
     if not isinstance(what, str | os.PathLike) or not Path(what, "tokenizer.json").exists():
         raise PlanError("GGUF holds a tokenizer; pass tokenizer=…, or save it with the artifact")
     from transformers import AutoTokenizer

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from secateur.cli.main import call
+from secateur.core.cards import METHODS
 
 STUDY = """
 schema: 1
@@ -60,6 +61,16 @@ def study(tmp_path: Path, old: str = "", new: str = "") -> str:
         (["prune", "resnet9", "--method", "snip", "--sparsity", "0.5", "--out", "OUT"], "resnet8"),
         (["prune", "resnet8", "--method", "snipp", "--sparsity", "0.5", "--out", "OUT"], "'snip'"),
         ([*WIDTHS, "--round-to", "0"], "greater than or equal to 1"),
+        ([*WIDTHS, "--round-to", "some"], "e.g. 8, or sweet; not 'some'"),
+        (["trace", "nowhere/x"], "there is no folder 'nowhere/x'"),
+        (["export", "nowhere", "--out", "a.pt2"], "there is no folder 'nowhere'"),
+        (["export", "nowhere", "--out", "a.gguf"], "there is no folder 'nowhere'"),
+        (["measure", "resnet8", "--runtime", "foo"], "--runtime is of a comparison"),
+        (["measure", "resnet8", "--processor-time"], "--processor-time is of a comparison"),
+        (["list", "HERE"], "holds no results; name the --out"),
+        (["status", "HERE"], "holds no results; name the --out"),
+        (["show", "HERE", "x"], "holds no results; name the --out"),
+        (["compare", "HERE", "x", "y"], "holds no results; name the --out"),
         ([*WIDTHS, "--protect", "conv7"], "did you mean 'conv1'"),
         ([*WIDTHS, "--floor", "conv1"], "write PATTERN=16"),
         ([*WIDTHS, "--floor", "=3"], "names no layer"),
@@ -120,7 +131,8 @@ def test_mistakes_are_one_line_and_write_nothing(
     words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert says in error([str(out) if w == "OUT" else w for w in words], capsys)
+    given = {"OUT": str(out), "HERE": str(tmp_path)}
+    assert says in error([given.get(word, word) for word in words], capsys)
     assert not list(tmp_path.rglob("*.safetensors"))
     assert not list(tmp_path.rglob("result.json"))
 
@@ -280,3 +292,22 @@ def test_a_distributed_launch_is_refused_with_the_way_to_do_it(
     assert "once per device" in error(
         ["run", study(tmp_path), "--out", str(tmp_path / "x")], capsys
     )
+
+
+def test_without_a_command_the_help_is_all_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call([]) == 2
+    said = capsys.readouterr()
+    assert "Usage:" in said.out + said.err
+    assert "secateur: " not in said.err
+
+
+def test_methods_fit_into_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert call(["methods"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    names = {line.split("│")[1].strip() for line in lines if line.startswith("│")}
+    assert names >= set(METHODS)
+    assert not [line for line in lines if "…" in line]

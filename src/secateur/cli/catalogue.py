@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..api import methods as all_methods
 from ..core.errors import unknown
-from ..methods.cards import card_text, markdown
+from ..methods.cards import by_family, card_text, markdown
 
 
 def add(app: typer.Typer) -> None:
@@ -24,14 +24,17 @@ def methods(
         bool, typer.Option("--markdown", help="the whole catalogue as Markdown (docs/methods.md)")
     ] = False,
 ) -> None:
-    """List the methods that can be run by name."""
+    """List the methods that can be run by name, family by family."""
     if as_markdown:
         print(markdown(), end="")
         return
-    table = Table("method", "family", "what it does", "paper")
-    for name, method in all_methods().items():
-        paper = f"{method.authors} {method.year}" if method.paper else "–"
-        table.add_row(name, method.family, method.summary, paper)
+    table = Table(Column("method", no_wrap=True), "what it does", Column("paper", max_width=18))
+    for family, members in by_family():
+        table.add_section()
+        table.add_row(f"[bold]{family}[/bold]")
+        for method in members:
+            paper = f"{method.authors} {method.year}" if method.paper else "–"
+            table.add_row(method.name, method.summary, paper)
     Console().print(table)
 
 

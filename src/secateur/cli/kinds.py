@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import typer
 
 from ..core.errors import PlanError
@@ -41,9 +43,13 @@ def refuse(context: typer.Context, language: bool) -> None:
     kind, other = "a language model", "networks of images"
     if not language:
         kind, other = "a network of images", "language models"
-    for name, why in (IMAGES if language else LANGUAGE).items():
-        source = context.get_parameter_source(name)
-        if source is None or source.name == "DEFAULT":
-            continue
-        flag = "--" + name.replace("_", "-")
-        raise PlanError(f"{flag} is for {other}; this is {kind}: {why}")
+    reasons = IMAGES if language else LANGUAGE
+    for flag, name in stood(context, reasons).items():
+        raise PlanError(f"{flag} is for {other}; this is {kind}: {reasons[name]}")
+
+
+def stood(context: typer.Context, names: Iterable[str]) -> dict[str, str]:
+    """Flag -> name, of those of the names that stood on the command line, as `--data-option`."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [name for name, source in sources.items() if source and source.name != "DEFAULT"]
+    return {"--" + name.replace("_", "-"): name for name in given}

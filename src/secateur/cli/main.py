@@ -54,5 +54,6 @@ def call(words: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"secateur: {' '.join(message.split())}", file=sys.stderr)
+    if message:  # without a command the help is all there is to say
+        print(f"secateur: {' '.join(message.split())}", file=sys.stderr)
     return 2

@@ -14,9 +14,13 @@ from ..measure.latency import processor_clock
 from ..measure.report import Comparison, Measured
 from ..measure.runtimes import RUNTIMES
 from ..structural import measure as find
+from .kinds import stood
 from .networks import IMAGES_OF, SHAPES, Inputs, network_at
 
 FEWEST_PAIRS = 5
+
+OF_A_COMPARISON = ("threads", "runtime", "pairs", "processor_time")
+"""Flags that say how two networks are timed; one alone is counted."""
 
 
 def add(app: typer.Typer) -> None:
@@ -25,6 +29,7 @@ def add(app: typer.Typer) -> None:
 
 
 def measure(
+    context: typer.Context,
     network: Annotated[
         str, typer.Argument(help="built-in name, package.module:function, or a model's folder")
     ],
@@ -64,6 +69,10 @@ def measure(
     MACs and memory are those of the first batch size, or of --input as it is. A folder is one that
     secateur saved, or a model of transformers with its weights.
     """
+    if against is None and (given := stood(context, OF_A_COMPARISON)):
+        raise PlanError(
+            f"{next(iter(given))} is of a comparison; name a second network after '{network}'"
+        )
     sizes = _numbers("--batch", batch)
     counts = _numbers("--threads", threads) if threads else []
     if processor_time and counts != [1]:

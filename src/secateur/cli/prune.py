@@ -182,6 +182,8 @@ def _widths(
     even: bool,
 ) -> dict[str, Any]:
     """The options of widths that were given."""
+    if round_to is not None and round_to != "sweet" and not round_to.isdecimal():
+        raise PlanError(f"--round-to takes a number of units, e.g. 8, or sweet; not '{round_to}'")
     given = {
         "round_to": int(round_to) if round_to and round_to.isdecimal() else round_to,
         "protect": protect,

@@ -35,7 +35,7 @@ def list_runs(root: Root) -> None:
         print("\n".join(language_study.list_lines(root)))
         return
     table = Table("run", "label", "points", "sparsity", "accuracy", "seconds")
-    for run in load_results(root).runs:
+    for run in _results(root).runs:
         last = run.points[-1]
         row = [run.label, str(len(run.points)), f"{100 * last.sparsity:.2f} %", accuracy(last)]
         table.add_row(run.name, *row, f"{run.seconds:.0f}")
@@ -49,7 +49,7 @@ def show(root: Root, run: RunName) -> None:
     if is_language_study(root):
         print("\n".join(language_study.show_lines(root, run)))
         return
-    for found in _pick(load_results(root), run):
+    for found in _pick(_results(root), run):
         print(f"{found.label} · {found.name} · {found.started} · {found.seconds:.0f} s")
         print(yaml.safe_dump(found.config, sort_keys=False, allow_unicode=True).rstrip())
         Console().print(_points(found))
@@ -60,7 +60,7 @@ def status(root: Root) -> None:
     if is_language_study(root):
         print("\n".join(language_study.status_lines(root)))
         return
-    results = load_results(root)
+    results = _results(root)
     print(f"{len(results.runs)} finished, {len(results.unfinished)} left")
     for run in results.unfinished:
         begun = "begun" if run.started else "not begun"
@@ -91,7 +91,7 @@ def compare(root: Root, first: RunName, second: RunName) -> None:
     if is_language_study(root):
         Console().print(language_study.compared(root, first, second))
         return
-    results = load_results(root)
+    results = _results(root)
     one, two = (_pick(results, name)[0] for name in (first, second))
     table = Table("", f"{one.label} · {one.name}", f"{two.label} · {two.name}")
     for key, a, b in _differences(one.config, two.config):
@@ -100,6 +100,16 @@ def compare(root: Root, first: RunName, second: RunName) -> None:
     for name, a, b in zip(_ROWS, _row(one.points[-1]), _row(two.points[-1]), strict=True):
         table.add_row(name, a, b)
     Console().print(table)
+
+
+def _results(root: Path) -> Results:
+    """What the folder holds; one without any results is a mistake."""
+    found = load_results(root)
+    if not (found.runs or found.unfinished or found.analyses):
+        raise PlanError(
+            f"'{root}' holds no results; name the --out of `secateur run` or `secateur prune`"
+        )
+    return found
 
 
 _ROWS = ("sparsity", "accuracy", "non-zero parameters", "MACs of non-zeros", "bytes stored")

@@ -27,7 +27,7 @@ Every method is a recipe: one answer on each axis. This page is generated from t
 def markdown() -> str:
     """The whole catalogue: a table of contents, then one section per method."""
     parts = [_HEAD, table(page=""), ""]
-    for family, methods in _by_family():
+    for family, methods in by_family():
         parts.append(f"## {family.capitalize()}\n")
         parts += [_section(m) for m in methods]
     return "\n".join(parts).rstrip() + "\n"
@@ -36,12 +36,13 @@ def markdown() -> str:
 def table(page: str = "docs/methods.md") -> str:
     """The methods as a Markdown table whose links go to `page`."""
     rows = ["| method | what it does | paper |", "|---|---|---|"]
-    for _, methods in _by_family():
+    for _, methods in by_family():
         rows += [f"| [`{m.name}`]({page}#{m.name}) | {m.summary} | {_source(m)} |" for m in methods]
     return "\n".join(rows)
 
 
-def _by_family() -> list[tuple[str, list[Method]]]:
+def by_family() -> list[tuple[str, list[Method]]]:
+    """Every family with its methods, from the simplest family on."""
     ranked = sorted(METHODS.values(), key=lambda m: (_rank(m.family), m.family, m.name))
     return [(family, list(group)) for family, group in groupby(ranked, key=lambda m: m.family)]
 

@@ -41,6 +41,8 @@ def resolve(
     if ":" in spec:
         with current_folder(first=True):
             return call(spec, _function(spec), data, options)
+    if "/" in spec:
+        raise PlanError(f"there is no folder '{spec}', and no built-in model is called so")
     if spec not in BUILT_IN:
         raise PlanError(
             f"{unknown('model', spec, names())}; your own network is named package.module:function"
