@@ -12,6 +12,7 @@ from torch import nn
 from ..core.density import describe, keep_count
 from ..core.recipe import Recipe
 from ..core.types import Groups, Target
+from ..structure.attention import HEADS, fixed_lengths, length_note
 from .costs import Costs
 
 
@@ -25,6 +26,7 @@ class Plan:
         groups: who would be compared with whom.
         left_out: weights of the same kind that stay dense, by name.
         parameters: of the whole model.
+        fixed: attention of torch that will take one length of sequences alone.
     """
 
     recipe: Recipe
@@ -32,6 +34,7 @@ class Plan:
     groups: Groups
     left_out: tuple[str, ...]
     parameters: int
+    fixed: tuple[str, ...] = ()
 
     @property
     def units(self) -> int:
@@ -59,6 +62,8 @@ class Plan:
         yield (
             f"final {describe(density)}: {self.keep:,} units stay" if density else "density: found"
         )
+        if self.fixed:
+            yield length_note(", ".join(self.fixed))
         if self.left_out:
             yield f"left dense: {', '.join(self.left_out)}"
 
@@ -97,4 +102,5 @@ def make_plan(
     for part in (recipe.pressure, recipe.gate):
         if part is not None:
             part.check(targets)
-    return Plan(recipe, targets, groups, left, total)
+    heads = (member.param for t in targets if t.kind in HEADS for member in t.members)
+    return Plan(recipe, targets, groups, left, total, fixed_lengths(model, heads))
