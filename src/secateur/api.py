@@ -13,6 +13,7 @@ from . import methods as _catalogue  # noqa: F401  (fills the registry of method
 from .artifact.architecture import hugging_face
 from .artifact.source import before_pruning
 from .batches import as_batches, cross_entropy
+from .core.axes import Reorder
 from .core.cards import METHODS, Method
 from .core.cards import recipe as _recipe
 from .core.edits import Edits
@@ -138,7 +139,7 @@ def prune(
     record["recovery"] = _recovered(outcome.points, outcome.trained)
     if absent := chosen.structure.absent(outcome.targets):
         record["absent"] = list(absent)
-    if chosen.basis is not None:
+    if chosen.basis is not None and not isinstance(chosen.basis, Reorder):
         rewritten = Edits(basis=chosen.basis.to_dict())
         origin = origin.model_copy(update={"edits": (*origin.edits, rewritten)})
     set_origin(outcome.model, _switched(outcome.model, origin))

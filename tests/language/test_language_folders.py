@@ -115,10 +115,14 @@ def test_the_user_story_in_one_line(source, data, tmp_path, capsys):
 def test_the_papers_words_are_understood(source, data, tmp_path, capsys):
     words = ["prune", "SOURCE", "--prune_method", "sparsegpt", "--sparsity_ratio", "0.5",
              "--sparsity_type", "2:4", "--nsamples", "8", "--seqlen", "16", "--seed", "1",
-             "--data", "DATA", "--no-compare"]  # fmt: skip
+             "--data", "DATA", "--no-compare", "--permute"]  # fmt: skip
     assert run(words, source, data, tmp_path / "out") == 0
+    shown = capsys.readouterr().out
+    assert "weights get their inputs in another order" in shown
+    assert "weights were put in another order, where" in shown
     record = read_manifest(tmp_path / "out").provenance.record
     assert record["recipe"]["scope"] == {"name": "nm"}
+    assert record["recipe"]["basis"]["name"] == "spread-inputs"
     assert record["calibration"]["seed"] == 1
     words[words.index("0.5")] = "0.7"
     assert run(words, source, data, tmp_path / "other") == 2
@@ -143,6 +147,7 @@ def test_a_dry_run_shows_sizes_and_touches_nothing(source, data, tmp_path, capsy
         ([*LINE, "--length", "9999"], "exceed the model's context"),
         ([*LINE, "--activations", "tape"], "kept in memory or on disk"),
         ([*LINE, "--option", "pattern=3:4"], "cannot be reached with it"),
+        ([*LINE, "--permute"], "give a pattern, e.g. 2:4"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_two(source, data, tmp_path, capsys, words, said):

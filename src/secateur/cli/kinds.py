@@ -22,6 +22,7 @@ IMAGES = {
 LANGUAGE = {
     "samples": "scores see 1,024 of the training images",
     "length": "images have the size of the data",
+    "permute": "orders are found block by block",
     "padded": "images have the size of the data",
     "activations": "the whole network lies in memory",
     "compare": "its accuracy is always measured",

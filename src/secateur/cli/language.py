@@ -16,6 +16,7 @@ from ..api import recipe
 from ..artifact.card import task_rows
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
+from ..engine.blockwise.describe import reordered
 from ..engine.plan import nothing_of
 from ..engine.train import Training, preset
 from ..experiments.pretrained import takes_images
@@ -175,6 +176,8 @@ def summary(record: dict[str, Any]) -> list[str]:
 def _removed(record: dict[str, Any]) -> Iterator[str]:
     """What went, how it was proved, and what loads the rest."""
     if "sparsity" in record:
+        if told := reordered(record["layers"]):
+            yield told
         yield f"removed {record['sparsity']:.2%} of {record['units']:,} weights"
         return
     before, after = record["parameters"]

@@ -106,6 +106,13 @@ def prune(
     even: Annotated[
         bool, typer.Option("--even", help="what code cuts into equal pieces stays equally wide")
     ] = False,
+    permute: Annotated[
+        bool,
+        typer.Option(
+            "--permute",
+            help="language models, with --pattern: inputs in an order that fits it better",
+        ),
+    ] = False,
     samples: Annotated[
         int, typer.Option("--samples", "--nsamples", help="language models: calibration samples")
     ] = 128,
@@ -145,6 +152,7 @@ def prune(
     options |= {k: v for k, v in (("sparsity", sparsity), ("density", density)) if v is not None}
     if pattern is not None and pattern != "unstructured":
         options["pattern"] = pattern
+    options |= {"permute": True} if permute else {}
     options |= _widths(round_to, protect, floor, cap, even) | _budget(budget)
     if language:
         asked = Asked(

@@ -115,6 +115,31 @@ class Basis(Component, ABC):
         """
 
 
+class Reorder(Basis):
+    """A basis that only puts inputs of layers in another order while blocks are pruned one by one.
+
+    What produces the inputs is put in the same order, so shapes stay and the network is a stock one.
+    """
+
+    def rewrite(
+        self, model: nn.Module, observe: Observe | None, density: float | None = None
+    ) -> None:
+        """Nothing: orders are found when the turn of a block comes."""
+
+    @property
+    def across(self) -> bool:
+        """Whether the residual stream, which all blocks share, gets an order, too."""
+        return False
+
+    @abstractmethod
+    def judge(self, criterion: Criterion) -> Criterion:
+        """What scores the weights whose order is looked for; `criterion` is the recipe's own."""
+
+    @abstractmethod
+    def order(self, scores: Tensor, n: int, m: int) -> Tensor:
+        """[inputs] which input comes at each place, for scores [rows, inputs] of which n of m stay."""
+
+
 class Criterion(Component, ABC):
     """WHICH are worth least: a score for every unit, higher = keep.
 
@@ -183,6 +208,11 @@ class Scope(Component, ABC):
     @property
     def fixed_density(self) -> float | None:
         """The density the grouping itself dictates (N:M: N / M), None where it is free."""
+        return None
+
+    @property
+    def pattern(self) -> tuple[int, int] | None:
+        """(N, M) where N of every M consecutive inputs stay."""
         return None
 
     @abstractmethod

@@ -15,6 +15,7 @@ from .axes import (
     Criterion,
     Materialiser,
     Recovery,
+    Reorder,
     Schedule,
     Scope,
     Solver,
@@ -36,7 +37,8 @@ class Recipe(Component):
     With `revive` removed units compete again in every round and come back with the weights of
     step 0 (before training; sparse training grows instead). With `connected` a layer that a
     selection would cut off keeps its strongest path, at the cost of the weakest weights elsewhere.
-    A `basis` rewrites the network before its structures are looked for; `initial` draws the weights of
+    A `basis` rewrites the network before its structures are looked for, or puts the inputs of layers in
+    another order; `initial` draws the weights of
     an untrained one anew. A `gate` stands in for the weights while the network trains; the schedule
     then says how much of them its masks keep at each step, and the last update comes when training ends.
     With `walk="blocks"` the repeated blocks of the model are pruned one after the other, each on
@@ -79,6 +81,7 @@ class Recipe(Component):
         self._check_density()
         self._check_growth()
         self._check_walk()
+        self._check_order()
         self._check_pressure()
         self._check_gate()
         self._check_holding()
@@ -146,6 +149,21 @@ class Recipe(Component):
         if self.walk == "layers" and self.connected:
             raise PlanError(
                 "walk 'layers' has one target at a time; `connected` needs walk 'whole'"
+            )
+
+    def _check_order(self) -> None:
+        """Another order of inputs matters to runs of inputs alone, and is found block by block."""
+        if not isinstance(self.basis, Reorder):
+            return
+        if self.scope.pattern is None:
+            raise PlanError(
+                f"basis '{self.basis.name}' puts inputs in another order, which matters only where N of "
+                f"M consecutive inputs stay, not to scope '{self.scope.name}'; give a pattern, e.g. 2:4"
+            )
+        if self.walk != "blocks":
+            raise PlanError(
+                f"basis '{self.basis.name}' finds its orders block by block, walk '{self.walk}' does not "
+                "visit blocks; use walk 'blocks'"
             )
 
     def _check_pressure(self) -> None:

@@ -26,7 +26,7 @@ class Ria(ElementCriterion):
 
     Paper: Zhang, Bai, Lin, Zhao, Hou, Cannistraci 2024, "Plug-and-Play: An Efficient Post-training
     Pruning Method for Large Language Models" (ICLR 2024), a = 0.5. Its permutation of channels for
-    N:M is not part of the criterion and is not done here.
+    N:M is basis `spread-inputs`.
     """
 
     power: float = Field(default=0.5, ge=0, allow_inf_nan=False)

@@ -51,6 +51,8 @@ class Plan:
         """The plan as text."""
         recipe, density = self.recipe, self.recipe.schedule.final_density
         yield f"method {recipe.method}: {recipe.structure}, {recipe.criterion}, scope {recipe.scope}"
+        if recipe.basis is not None:
+            yield f"basis {recipe.basis}"
         yield f"allocation {recipe.allocator}, schedule {recipe.schedule}"
         yield f"recovery {recipe.recovery or 'none'}; needs {sorted(recipe.observed()) or 'no data'}"
         yield (

@@ -239,12 +239,14 @@ def nm(
     fine_tune: str | None = "100%",
     lr_scale: float = 1.0,
     classifier: bool = False,
+    walk: Literal["whole", "blocks"] = "whole",
 ) -> Recipe:
     """N:M sparsity after training: N non-zeros of every M consecutive inputs, then fine-tune.
 
     2:4 keeps the two largest of four. For a convolution the input channel is the consecutive
     dimension. Weights whose input count is no multiple of M stay dense (the plan names them). The
-    paper repeats the whole training after pruning; `fine_tune` says for how long here.
+    paper repeats the whole training after pruning; `fine_tune` says for how long here. `walk="blocks"`
+    with `fine_tune=None` prunes a model from disk that is larger than memory.
     """
     return Recipe(
         structure=Weights(classifier=classifier, inputs_multiple_of=m),
@@ -253,4 +255,5 @@ def nm(
         allocator=Uniform(),
         schedule=OneShot(density=n / m),
         recovery=fine_tuning(fine_tune, lr_scale),
+        walk=walk,
     )

@@ -1,4 +1,4 @@
-"""Options that any method takes beside its own: the scale of scores, widths, a budget."""
+"""Options that any method takes beside its own: the scale of scores, widths, an order of inputs, a budget."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Any
 
 from ..allocation import ToBudget, Widths
 from ..allocation.amounts import amount
+from ..basis import SpreadInputs
+from ..core.axes import Chooser
 from ..core.cards import shared_options
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
-from ..criteria import Relative
+from ..criteria import Relative, Wanda
 from ..schedule import Iterative, OneShot, Repeat
+from ..solve import Refitted
 
 
 @shared_options("normalise")
@@ -38,6 +41,42 @@ def with_widths(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Recipe:
         given["protect"] = (protect,)
     _by_layer(recipe, ", ".join(sorted(given)))
     return Recipe(**{**dict(recipe), "allocator": Widths(inner=recipe.allocator, **given)})
+
+
+@shared_options("permute")
+def with_order(recipe: Recipe, own: Mapping[str, Any], permute: bool) -> Recipe:
+    """The same recipe with inputs put in an order in which N of every M keep more; see `spread-inputs`.
+
+    Where the solver chooses what stays, Wanda's scores stand for what it will choose.
+    """
+    if not isinstance(permute, bool):
+        raise PlanError(f"permute is yes or no; got {permute!r}")
+    if not permute:
+        return recipe
+    if recipe.basis is not None:
+        raise PlanError(
+            f"permute: the method has basis '{recipe.basis}' already, and takes no other"
+        )
+    by = Wanda() if isinstance(recipe.solver, Chooser) else None
+    return Recipe(**{**dict(recipe), "basis": SpreadInputs(by=by)})
+
+
+@shared_options("refit")
+def with_refit(recipe: Recipe, own: Mapping[str, Any], refit: float) -> Recipe:
+    """The same recipe whose weights make up for earlier losses before they are scored; see `refitted`."""
+    if not refit:
+        return recipe
+    if recipe.solver is not None:
+        raise PlanError(
+            f"refit: the method has solver '{recipe.solver}' already, which would be left out"
+        )
+    if recipe.structure.saves:
+        raise PlanError(
+            f"refit moves single weights before they are chosen; structure '{recipe.structure}' takes out "
+            "whole units. Use wanda, ria, sparsegpt, or magnitude-layerwise with walk='blocks'"
+        )
+    solver = Refitted(by=recipe.criterion, share=refit)
+    return Recipe(**{**dict(recipe), "solver": solver})
 
 
 @shared_options("budget", "runtime")

@@ -37,6 +37,11 @@ class NM(Scope):
         """N / M."""
         return self.n / self.m
 
+    @property
+    def pattern(self) -> tuple[int, int]:
+        """(N, M)."""
+        return self.n, self.m
+
     def groups(self, targets: tuple[Target, ...]) -> Groups:
         """One group per output, kernel position and run of M inputs; groups have M units."""
         return private({t.name: self._runs(t) for t in targets})

@@ -4,6 +4,7 @@ from .bias_compensation import BiasCompensation
 from .exact_obs import ExactOBS
 from .least_squares import LeastSquares
 from .rearranged import Rearranged
+from .refitted import Refitted
 from .sparsegpt import SparseGPT
 
-__all__ = ["BiasCompensation", "ExactOBS", "LeastSquares", "Rearranged", "SparseGPT"]
+__all__ = ["BiasCompensation", "ExactOBS", "LeastSquares", "Rearranged", "Refitted", "SparseGPT"]

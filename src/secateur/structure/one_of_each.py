@@ -17,6 +17,7 @@ from .coupled import trace_example
 from .depth import COUNT, Depth, fewer
 from .fewer_layers import fewer_layers, new_names
 from .graph import Axis, Trace
+from .graph.axes import Slice
 from .graph.parts import within
 
 
@@ -74,6 +75,28 @@ class OneOfEach:
             for axis, home in zip(found, homes, strict=True)
             if home == own
         }
+
+    def everywhere(self, found: Sequence[Axis]) -> tuple[Axis, ...]:
+        """Axes of `model` as axes of the whole network; one of several layers runs through all like them."""
+        inside = self.axes(found)
+        return (
+            *inside,
+            *(
+                replace(axis, members=tuple(part for s in axis.members for part in self._spread(s)))
+                for axis in found
+                if self.home([axis.name, *(m.tensor for m in axis.members)]) is None
+            ),
+        )
+
+    def _spread(self, part: Slice) -> Iterator[Slice]:
+        """A slice of a layer as that of every layer like it; one outside the layers as it is."""
+        home = self.home([part.tensor])
+        if home is None:
+            yield part
+            return
+        for layer, own in self.layers.items():
+            if own == home:
+                yield replace(part, tensor=renamed(part.tensor, own, layer))
 
 
 def renamed(name: str, old: str, new: str) -> str:

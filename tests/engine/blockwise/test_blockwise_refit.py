@@ -79,6 +79,28 @@ def test_layers_are_fitted_in_order_to_what_they_put_out_in_the_dense_network():
                 assert not torch.allclose(got, dense.get_submodule(name).weight, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("method", "power"), [("wanda", 1.0), ("magnitude-layerwise", 0.0)])
+def test_scores_are_those_of_the_weights_that_made_up(method, power):
+    """Queries, keys and values of the second block, by least squares and sorting."""
+    dense, batches = tiny.model().double(), tiny.batches()
+    pruned = copy.deepcopy(dense)
+    walk = {"walk": "blocks"}
+    walked(pruned, sc.recipe(method, sparsity=0.5, refit=1.0, **walk), batches)
+    expected = copy.deepcopy(dense)
+    expected.model.layers[0].load_state_dict(pruned.model.layers[0].state_dict())
+    stage = [f"model.layers.1.{name}" for name in STAGES[0]]
+    before, now = (entering(m, stage, batches) for m in (dense, expected))
+    for name in stage:
+        weight = dense.get_submodule(name).weight.detach()
+        moved = nearest(weight, before[name], now[name], DAMPING)
+        scores = moved.abs() * now[name].square().mean(0).sqrt() ** power
+        rows = scores if method == "wanda" else scores.view(1, -1)
+        bar = rows.median(1, keepdim=True).values  # the largest of the lower half
+        wanted = torch.where((rows > bar).view_as(moved), moved, 0)
+        got = pruned.get_submodule(name).weight
+        torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-9)
+
+
 def test_half_the_way_is_half_the_shift_where_inputs_are_the_same():
     """The queries of the second block: what enters them does not depend on the share."""
     dense, batches, name = tiny.model().double(), tiny.batches(), "model.layers.1.self_attn.q_proj"
@@ -231,6 +253,12 @@ def test_the_plan_counts_the_dense_block_and_what_flows_through_it(tmp_path):
 def test_what_would_have_no_effect_is_refused():
     with pytest.raises(PlanError, match=r"walk 'whole' does not tell; use walk 'blocks'"):
         sc.recipe("sparsegpt", refit=1.0, walk="whole")
+    with pytest.raises(PlanError, match=r"walk 'whole' does not tell; use walk 'blocks'"):
+        sc.recipe("magnitude-layerwise", refit=1.0)
+    with pytest.raises(PlanError, match=r"refit: the method has solver 'exact-obs'"):
+        sc.recipe("exact-obs", refit=1.0)
+    with pytest.raises(PlanError, match=r"takes out whole units"):
+        sc.recipe("llm-pruner", refit=1.0)
     with pytest.raises(PlanError, match="reconstruct=True"):
         sc.recipe("owl", refit=1.0)
     with pytest.raises(PlanError, match="refit"):

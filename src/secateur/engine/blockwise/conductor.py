@@ -27,6 +27,24 @@ HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 """Where a module keeps what is called before and after it."""
 
 
+def bare_copy(module: nn.Module, known: dict[int, Any] | None = None) -> nn.Module:
+    """A copy without hooks, which would be copied with all that they know.
+
+    Args:
+        module: it is left as it was.
+        known: id of an object -> what stands for it in the copy.
+    """
+    parts = [vars(inside) for inside in module.modules()]
+    hooks = [(part, name, part[name]) for part in parts for name in HOOKS]
+    try:
+        for part, name, _ in hooks:
+            part[name] = OrderedDict()
+        return copy.deepcopy(module, known)
+    finally:
+        for part, name, held in hooks:
+            part[name] = held
+
+
 class _Stop(Exception):
     """The block that was looked for has been reached."""
 
@@ -181,15 +199,7 @@ class Conductor:
 
     def copy_of(self, block: Block) -> nn.Module:
         """The block as it is now, as a module of its own that runs by itself, without any hooks."""
-        parts = [vars(module) for module in block.module.modules()]
-        hooks = [(part, name, part[name]) for part in parts for name in HOOKS]
-        try:
-            for part, name, _ in hooks:  # a hook would be copied with all that it knows
-                part[name] = OrderedDict()
-            made = copy.deepcopy(block.module)
-        finally:
-            for part, name, held in hooks:
-                part[name] = held
+        made = bare_copy(block.module)
         del made.forward
         return made
 

@@ -26,9 +26,11 @@ from ..step import solve
 from .activations import InMemory, OnDisk
 from .blocks import Block
 from .conductor import Batch, Conductor
+from .job import Job
 from .scoring import ScoreShelf
 from .skeleton import Skeleton
-from .walk import Job, Timer, apply
+from .timing import Timer
+from .walk import apply
 
 TOLERANCE = 1e-4
 """Relative difference of masked and cut block, in float32 or wider, up to which they are the same."""

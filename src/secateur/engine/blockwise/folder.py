@@ -22,11 +22,13 @@ from ...core.recipe import Recipe
 from ...core.types import Update
 from ..program import Prune, build
 from .conductor import Batch
+from .job import Job
 from .memory import return_freed_tensors
 from .output import FolderShelf, Output
 from .shards import Shards
 from .skeleton import Skeleton
-from .walk import Job, Progress, compares, walk
+from .timing import Progress
+from .walk import compares, walk
 
 
 @dataclass(frozen=True)

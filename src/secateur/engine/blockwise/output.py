@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
 from ...artifact import storage_error, write_bytes
 from ...artifact.manifest import CARD
 from ...artifact.manifest import NAME as MANIFEST
 from ...core.errors import StorageError
+from ...structure.free_order import Moves
 from .activations import Activations, InMemory, OnDisk
 from .blocks import Block
 from .shards import INDEX, Shards
@@ -201,6 +204,17 @@ class FolderShelf:
     def release(self, block: Block) -> None:
         """Back to the meta device."""
         self.skeleton.release(block.name)
+
+    def rearrange(self, model: nn.Module, moves: Moves) -> None:
+        """Blocks when they are read; what lies outside of them is written now."""
+        self.skeleton.moves = moves
+        if "moved" in self.output.journal:
+            return
+        for name in self.skeleton.outside(moves):
+            self.copy.write(self.skeleton.filed(name))
+            self.skeleton.let_go(name)
+        self.output.journal["moved"] = True
+        self.note()
 
     def survey(self) -> dict[str, list[float]] | None:
         """The journal's."""

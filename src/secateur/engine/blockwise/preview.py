@@ -8,12 +8,14 @@ from typing import Literal, Protocol
 
 from torch import nn
 
+from ...core.axes import Reorder
 from ...core.recipe import Recipe
 from ...core.types import Target
 from ...shrinking.asked import can_go
 from ..plan import Plan, make_plan
 from .blocks import Block, find_blocks
 from .folder import one_update
+from .reordering import find_sites
 from .skeleton import Skeleton, build
 from .walk import compares
 from .weightless import plan_of
@@ -45,6 +47,8 @@ class Preview:
         disk: bytes the output takes, activations on disk included while it runs.
         nonzero: bytes of the output's weights that are not zero (what sparse storage could hold).
         memory: {what: bytes} at the peak, an estimate.
+        passes: over the blocks.
+        order: what inputs are put in another order; empty where none are.
     """
 
     plan: Plan
@@ -53,10 +57,13 @@ class Preview:
     nonzero: int
     memory: dict[str, int]
     passes: int = 1
+    order: str = ""
 
     def lines(self) -> Iterator[str]:
         """The preview as text."""
         yield from self.plan.lines()
+        if self.order:
+            yield self.order
         twice = "" if self.passes == 1 else ", twice: to score them, then to cut them"
         yield f"{self.blocks // self.passes} blocks, one in memory at a time{twice}"
         yield f"disk: {size(self.disk)}; without the zeros {size(self.nonzero)}"
@@ -124,7 +131,11 @@ def _preview(
     if streams > 1:
         memory["that block as it was"] = memory["largest block"]
     disk = stored + (between if on_disk else 0)
-    return Preview(plan, len(blocks), disk, stored - gone * item, memory)
+    found = Preview(plan, len(blocks), disk, stored - gone * item, memory)
+    if isinstance(recipe.basis, Reorder):
+        sites = find_sites(skeleton.model, blocks, recipe, plan.targets)
+        return replace(found, order=sites.line(plan.targets))
+    return found
 
 
 def size(n: int) -> str:

@@ -19,9 +19,10 @@ from .activations import Activations
 from .blocks import Block
 from .conductor import Conductor
 from .cutting import Cutter
+from .job import Job
 from .rotated import RotatedSkeleton, places_of
 from .scoring import ScoreShelf
-from .walk import Job, Timer
+from .timing import Timer
 from .weightless import zeros_when_called
 
 GRAM = "input_gram"

@@ -19,8 +19,9 @@ from ..view import ModelView
 from .blocks import Block
 from .conductor import Conductor
 from .gathering import gathering
+from .job import Job
 from .output import SCORES, FolderShelf
-from .walk import Job, Timer
+from .timing import Timer
 
 Stats = dict[str, Values]
 

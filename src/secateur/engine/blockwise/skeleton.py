@@ -18,6 +18,8 @@ from ...core.device import place_buffers
 from ...core.errors import PlanError, StorageError
 from ...core.extras import need
 from ...core.origin import Architecture
+from ...structure.free_order import Moves, move
+from .blocks import find_blocks
 from .shards import Shards
 
 
@@ -41,6 +43,8 @@ class Skeleton:
         """How many the files hold, tied ones once."""
         self.added: frozenset[str] = frozenset()
         """Parameters that the files do not hold: they are zero."""
+        self.moves: Moves = {}
+        """What is put in another order when it is read from the source."""
         self.digests: dict[str, str] = {}
         """Tensor of the model -> digest of what the files hold, of those that were read so far."""
         self._hooks = [
@@ -113,6 +117,7 @@ class Skeleton:
         if shards is None:
             held = self.model.get_submodule(prefix).state_dict()
             self._note({f"{prefix}.{name}": t for name, t in held.items() if not t.is_meta})
+            move(self.model, {n: m for n, m in self.moves.items() if n.startswith(prefix + ".")})
         for name, p in list(self.model.get_submodule(prefix).named_parameters()):
             if p.is_meta and f"{prefix}.{name}" in self.added:
                 self._set(f"{prefix}.{name}", nn.Parameter(torch.zeros_like(p, device=self.device)))
@@ -220,6 +225,25 @@ class Skeleton:
             raise StorageError(f"'{self.shards.folder}' holds no weights for '{name}'")
         self._put({key: self.shards.read(key) for key in keys[:1]})
         self._set(name, self.model.get_parameter(self.owners[keys[0]]))
+        if self.moves:
+            self._note({name: self.model.get_parameter(name)})
+            for alias in set(aliases) & set(self.moves):  # a tied tensor is named once
+                move(self.model, {name: self.moves[alias]})
+
+    def outside(self, moves: Moves) -> list[str]:
+        """Parameters that are moved and lie in no block, tied ones once, by the name they are read by."""
+        blocks = tuple(f"{block.name}." for block in find_blocks(self.model))
+        read = set(self.owners.values())
+        names = (name for name in moves if not name.startswith(blocks))
+        every = (next(n for n in self._aliases[name] if n in read) for name in names)
+        return list(dict.fromkeys(every))
+
+    def filed(self, name: str) -> dict[str, Tensor]:
+        """One parameter outside the blocks, read anew, under each of its names in the files."""
+        self.let_go(name)
+        value = self.fetch(name).detach()
+        keys = [key for key, owner in self.owners.items() if owner in self._aliases[name]]
+        return dict.fromkeys(keys, value)
 
 
 def build(shards: Shards) -> Any:

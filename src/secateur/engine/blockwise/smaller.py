@@ -38,6 +38,7 @@ from .blocks import Block, find_blocks
 from .conductor import Batch
 from .cutting import TOLERANCE, Cutter, last_output, layout
 from .folder import Done, request_digest, room
+from .job import Job
 from .memory import return_freed_tensors, return_small_pieces
 from .output import Output
 from .rotated import RotatedSkeleton, rewritten
@@ -45,7 +46,8 @@ from .rotating import RotatedCutter, Rotation, check_widths
 from .scoring import ScoreShelf, chosen, score
 from .shards import Shards, split
 from .skeleton import Skeleton, build
-from .walk import Job, Progress, Timer, beyond_blocks, check
+from .timing import Progress, Timer
+from .walk import beyond_blocks, check
 from .weightless import example_for, find, on_meta
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from ...core.axes import Structure
+from ...core.errors import PlanError
 from ...core.recipe import Recipe
 from ...core.types import Target
-from ...structure.coupled import Coupled
+from ...structure.coupled import Coupled, trace_example
 from ...structure.experts import mixtures
+from ...structure.graph import Axis
 from ...structure.one_of_each import OneOfEach, one_of_each
 from ..plan import Plan, make_plan
 from .blocks import find_blocks
+from .conductor import bare_copy
 
 
 def example_for(model: nn.Module) -> dict[str, Tensor]:
@@ -76,6 +79,42 @@ def _in_one_of_each(shapes: nn.Module, example: Any, structure: Structure) -> Fo
         return None
     targets = each.targets(structure.of(each.traced, each.model))
     return Found(targets, each) if targets is not None else None
+
+
+def axes_of(model: nn.Module, batches: Sequence[Any]) -> tuple[Axis, ...]:
+    """Every axis of a model, found without its weights where values do not decide its way.
+
+    Of equal blocks one is traced; an axis that runs through all of them is that of the whole model.
+    """
+    example = (_short(batches[0]) if batches else {}) or example_for(model)
+    if why_untraced(model):
+        if any(p.is_meta for p in model.parameters()):
+            raise PlanError(f"the order of inputs is found by tracing; {why_untraced(model)}")
+        return trace_example(model, example, "an order of inputs").axes
+    shapes = _without_values(model)
+    each = one_of_each(shapes, on_meta(example), [block.name for block in find_blocks(model)])
+    if each is None:
+        return trace_example(shapes, on_meta(example), "an order of inputs").axes
+    return each.everywhere(each.traced.axes)
+
+
+def _short(batch: Any) -> dict[str, Tensor]:
+    """Two rows of a few tokens of a batch's keywords; empty where it has fewer."""
+    if not isinstance(batch, Mapping):
+        return {}
+    given = {k: v for k, v in batch.items() if isinstance(v, Tensor) and k != "labels"}
+    if any(v.dim() < 2 or v.shape[1] < 2 for v in given.values()):
+        return {}
+    return {name: torch.cat([v[:1, :16]] * 2) for name, v in given.items()}
+
+
+def _without_values(model: nn.Module) -> nn.Module:
+    """A copy on the meta device; nothing of the model itself is copied."""
+    empty = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad)
+        for p in model.parameters()
+    }
+    return bare_copy(model, dict(empty)).to("meta")
 
 
 def why_untraced(model: nn.Module) -> str:
