@@ -58,16 +58,13 @@ def _of_group() -> int | None:
     return int(most.read_text()) - int(now.read_text())
 
 
-def _host(device: torch.device) -> str:
-    return "" if device.type == "cpu" else ", or device cpu"
-
-
 def check_memory(peak: int, source: Path, why: str, device: torch.device = HOST) -> None:
     """Refuse what would not fit; `why` it has to be in memory."""
     free = available(device)
+    where, way_out = ("", "") if device.type == "cpu" else (f" on {device}", ", or device cpu")
     if free is not None and peak > free:
         raise StorageError(
-            f"'{source}' pruned in memory takes about {size(peak)}, {size(free)} are available on "
-            f"{device}: {why}; use a method that goes block by block (wanda, sparsegpt, flap, "
-            "smart-farm, shortgpt, …), or a larger machine" + _host(device)
+            f"'{source}' pruned in memory takes about {size(peak)}, {size(free)} are available{where}: "
+            f"{why}; use a method that goes block by block (wanda, sparsegpt, flap, smart-farm, shortgpt, "
+            f"…), or a larger machine{way_out}"
         )
