@@ -16,7 +16,7 @@ BOTH = {
     "budget", "round_to", "protect", "floor", "cap", "even", "dry_run", "device",
 }  # fmt: skip
 VALUES = {"trained": [], "padded": [], "samples": ["4"], "length": ["8"], "task_limit": ["3"]}
-VALUES |= {"compare": None}
+VALUES |= {"compare": None, "permute": []}
 
 
 def flag(name: str) -> list[str]:
