@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -249,6 +250,13 @@ class TestRefusals:
     def test_a_training_too_short_to_compare(self):
         with pytest.raises(PlanError, match=r"compares 20 masks.*draws 11"):
             begun("early-bird", **{**EARLY, "memory": 20})
+
+    def test_a_teacher_that_would_be_pruned_before_it_is_trained(self):
+        run = begun("early-bird", again=True, **EARLY)
+        taught = training(**PLAIN, distil={"temperature": 2.0, "weight": 0.5})
+        run.setting = replace(run.setting, training=taught)
+        with pytest.raises(PlanError, match=r"as soon as its masks have settled; drop distil"):
+            execute(run)
 
     def test_a_training_too_short_to_zero(self):
         with pytest.raises(PlanError, match="zero nothing before"):
