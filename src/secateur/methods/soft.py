@@ -38,6 +38,7 @@ def soft_filters(
     Channels that a residual sum ties together are left alone unless `kinds` names them
     (`residual width`); the official code zeroes filters of every convolution, and leaves shifts of
     what it zeroed. It keeps the optimiser's momentum through a zeroing, as is done here.
+    Behind a batch norm the running statistics lag behind a zeroing: docs/while-training.md.
     """
     return _soft(FirstMember(inner=Magnitude(p=2.0)), density, every, kinds)
 
