@@ -282,9 +282,10 @@ class Reordering:
 
 @torch.no_grad()
 def _given(model: nn.Module, batch: Batch) -> list[Tensor]:
-    """What a whole model gives for a batch, in evaluation."""
+    """What a whole model predicts for a batch, in evaluation; states it also gives have the new order."""
     with mode(model, train=False):
-        return floats(forward(model, batch))
+        output = forward(model, batch)
+    return floats(getattr(output, "logits", output))[:1]
 
 
 def reordering(model: nn.Module, blocks: Sequence[Block], job: Job) -> Reordering | None:

@@ -86,6 +86,9 @@ def axes_of(model: nn.Module, batches: Sequence[Any]) -> tuple[Axis, ...]:
 
     Of equal blocks one is traced; an axis that runs through all of them is that of the whole model.
     """
+    if batches and not isinstance(batches[0], Mapping):  # an input, or one with its target
+        given = batches[0][0] if isinstance(batches[0], tuple | list) else batches[0]
+        return trace_example(model, given[:2], "an order of inputs").axes
     example = (_short(batches[0]) if batches else {}) or example_for(model)
     if why_untraced(model):
         if any(p.is_meta for p in model.parameters()):
@@ -98,10 +101,8 @@ def axes_of(model: nn.Module, batches: Sequence[Any]) -> tuple[Axis, ...]:
     return each.everywhere(each.traced.axes)
 
 
-def _short(batch: Any) -> dict[str, Tensor]:
+def _short(batch: Mapping[str, Any]) -> dict[str, Tensor]:
     """Two rows of a few tokens of a batch's keywords; empty where it has fewer."""
-    if not isinstance(batch, Mapping):
-        return {}
     given = {k: v for k, v in batch.items() if isinstance(v, Tensor) and k != "labels"}
     if any(v.dim() < 2 or v.shape[1] < 2 for v in given.values()):
         return {}
