@@ -189,6 +189,27 @@ def test_tied_weights_stay_tied_and_dtypes_stay(tmp_path: Path) -> None:
     assert same_bits(loaded, net)
 
 
+def test_a_language_model_that_is_built_again_has_its_head_tied(tmp_path: Path) -> None:
+    """Its constructor draws no weights then, and transformers ties none; and untied it stays untied."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, tie_word_embeddings=True,
+    )  # fmt: skip
+    net = transformers.LlamaForCausalLM(config).eval()
+    ids = torch.arange(8).view(2, 4)
+    neurons = next(a.name for a in sc.trace(net, {"input_ids": ids}) if a.kind == "neurons")
+    small = sc.shrink(net, {"input_ids": ids}, keep={neurons: range(20)})
+    loaded = sc.load(sc.save(small, tmp_path / "tied"))
+    assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
+    counts = [sum(p.numel() for p in m.parameters()) for m in (small.model, loaded)]
+    assert counts[0] == counts[1]
+    small.model.lm_head.weight = nn.Parameter(torch.randn(40, 16))
+    untied = sc.load(sc.save(small.model, tmp_path / "untied", overwrite=True))
+    assert same_bits(untied, small.model)
+    assert untied.lm_head.weight is not untied.model.embed_tokens.weight
+
+
 def test_torchs_generator_is_left_alone(tmp_path: Path) -> None:
     folder = sc.save(resnet()[0], tmp_path / "out")
     before = torch.random.get_rng_state()

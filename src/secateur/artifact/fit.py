@@ -57,16 +57,26 @@ def _empty(model: nn.Module, name: str) -> bool:
 
 
 def put(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Let a network whose tensors fit hold the stored ones, dtype and all; tied ones stay tied."""
+    """Let a network whose tensors fit hold the stored ones, dtype and all.
+
+    Those are tied that are stored as one, whether or not the network was built with them tied:
+    constructors of transformers that draw no weights leave tying out.
+    """
     wrong = misfit(model, {name: tuple(tensor.shape) for name, tensor in state.items()})
     if wrong:
         raise StorageError(f"the weights do not fit the network that was built: {wrong}")
-    done: dict[int, Tensor] = {}
+    done: dict[tuple[Any, ...], Tensor] = {}
     for name, owner, leaf, held in list(_held(model)):
         if name in state:
-            new = done.setdefault(id(held), _like(held, state[name]))
+            new = done.setdefault(_key(held, state[name]), _like(held, state[name]))
             group = owner._parameters if leaf in owner._parameters else owner._buffers
             group[leaf] = new  # type: ignore[assignment]
+
+
+def _key(held: Tensor, stored: Tensor) -> tuple[Any, ...]:
+    """Equal for two places that are to hold one tensor."""
+    where = stored.data_ptr() or id(held)  # an empty one lies nowhere
+    return where, stored.dtype, stored.shape, stored.stride(), isinstance(held, nn.Parameter)
 
 
 def _held(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, Tensor]]:
