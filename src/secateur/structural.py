@@ -12,7 +12,6 @@ from .measure.report import Comparison, Measured
 from .measure.report import compare as _compare
 from .measure.report import measure as _measure
 from .shrinking import Shrunk, can_go, shrink
-from .structure.attention import HEADS, fixed_lengths
 from .structure.coupled import Chosen, chosen, trace_example
 from .structure.graph.capture import SECONDS
 from .structure.listing import Structures, layers_of
@@ -45,15 +44,13 @@ def trace(
     """
     model = plain_network(model)
     found = trace_example(model, example, "trace", chosen(outputs), seconds)
-    heads = (axis for axis in found.axes if axis.kind in HEADS)
-    fixed = fixed_lengths(model, (part.tensor for axis in heads for part in axis.members))
     if any(p.is_meta for p in model.parameters()):
-        return Structures(found, fixed=fixed)
+        return Structures(found)
     try:
         blocks = residual_blocks(model, example)
     except DataError as error:  # axes are known all the same
-        return Structures(found, unlisted=str(error), fixed=fixed)
-    return Structures(found, layers_of(found, model, blocks), fixed=fixed)
+        return Structures(found, unlisted=str(error))
+    return Structures(found, layers_of(found, model, blocks))
 
 
 def measure(

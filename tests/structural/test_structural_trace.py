@@ -189,44 +189,24 @@ class TestMeasure:
         assert "MACs" in capsys.readouterr().out
 
 
-class Attends(nn.Module):
-    """Attention of torch, or of a single head written out, between linear layers."""
+class OneHead(nn.Module):
+    """Attention of a single head, written out."""
 
-    def __init__(self, heads: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.attend = nn.MultiheadAttention(16, heads, batch_first=True) if heads else None
         self.q, self.k, self.v = (nn.Linear(16, 6) for _ in range(3))
-        self.out = nn.Linear(16 if heads else 6, 3)
+        self.out = nn.Linear(6, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.attend is not None:
-            return self.out(self.attend(x, x, x)[0])
         return self.out((self.q(x) @ self.k(x).transpose(1, 2)).softmax(-1) @ self.v(x))
 
 
-def test_attention_that_will_take_one_length_alone_is_named_before() -> None:
-    torch.manual_seed(0)
-    model, x = Attends(4).eval(), torch.randn(2, 5, 16)
-    found = sc.trace(model, x)
-    line = "without some heads attend (nn.MultiheadAttention) will be a graph"
-    assert line in str(found)
-    recipe = sc.recipe("group-norm", density=0.5)
-    heads = Coupled(kinds=("heads",), exact_only=False)
-    assert line in str(sc.plan(model, recipe.model_copy(update={"structure": heads}), x))
-    assert line not in str(sc.plan(model, recipe, x))  # only neurons go
-    small = sc.shrink(model, x, keep={"attend.heads": [0, 1]}).model
-    assert small(torch.randn(3, 5, 16)).shape == (3, 5, 3)
-    with pytest.raises(RuntimeError, match="invalid for input of size"):
-        small(torch.randn(2, 7, 16))
-
-
 def test_the_widths_of_a_single_head_are_neurons_and_on() -> None:
-    found = sc.trace(Attends(0).eval(), torch.randn(2, 5, 16))
+    found = sc.trace(OneHead().eval(), torch.randn(2, 5, 16))
     assert {(a.name, a.kind, a.default) for a in found} == {
         ("q", "neurons", True),
         ("v", "neurons", True),
     }
-    assert "without some heads" not in str(found)
 
 
 def test_a_block_that_does_not_run_with_zero_weights_is_no_layer() -> None:

@@ -12,7 +12,6 @@ from torch import nn
 from ..core.density import describe, keep_count
 from ..core.recipe import Recipe
 from ..core.types import Groups, Target
-from ..structure.attention import HEADS, fixed_lengths, length_note
 from .costs import Costs
 
 
@@ -26,7 +25,6 @@ class Plan:
         groups: who would be compared with whom.
         left_out: weights of the same kind that stay dense, by name.
         parameters: of the whole model.
-        fixed: attention of torch that will take one length of sequences alone.
     """
 
     recipe: Recipe
@@ -34,7 +32,6 @@ class Plan:
     groups: Groups
     left_out: tuple[str, ...]
     parameters: int
-    fixed: tuple[str, ...] = ()
 
     @property
     def units(self) -> int:
@@ -64,8 +61,6 @@ class Plan:
         yield (
             f"final {describe(density)}: {self.keep:,} units stay" if density else "density: found"
         )
-        if self.fixed:
-            yield length_note(", ".join(self.fixed))
         if self.left_out:
             yield f"left dense: {', '.join(self.left_out)}"
 
@@ -104,5 +99,4 @@ def make_plan(
     for part in (recipe.pressure, recipe.gate):
         if part is not None:
             part.check(targets)
-    heads = (member.param for t in targets if t.kind in HEADS for member in t.members)
-    return Plan(recipe, targets, groups, left, total, fixed_lengths(model, heads))
+    return Plan(recipe, targets, groups, left, total)

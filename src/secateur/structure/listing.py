@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .attention import length_note
 from .graph import Axis, Trace
 from .graph.axes import Frozen, Slice, macs_of
 from .graph.infer import INTO_PART, OUT_OF_PART, layer_of
@@ -62,27 +61,18 @@ class Structures(tuple[Axis, ...]):
         trace: the full trace behind it, with terms and events.
         layers: residual blocks that may go whole; none where the weights have no data.
         unlisted: why layers could not be looked for, where they could not.
-        fixed: attention of torch that without some heads takes one length of sequences alone.
     """
 
     trace: Trace
     layers: tuple[Layer, ...]
     unlisted: str
-    fixed: tuple[str, ...]
 
-    def __new__(
-        cls,
-        found: Trace,
-        layers: Sequence[Layer] = (),
-        unlisted: str = "",
-        fixed: tuple[str, ...] = (),
-    ) -> Structures:
+    def __new__(cls, found: Trace, layers: Sequence[Layer] = (), unlisted: str = "") -> Structures:
         """The axes of a trace, and the layers beside them."""
         made = super().__new__(cls, found.axes)
         made.trace = found
         made.layers = tuple(layers)
         made.unlisted = unlisted
-        made.fixed = fixed
         return made
 
     @property
@@ -97,8 +87,6 @@ class Structures(tuple[Axis, ...]):
         on = sum(axis.default for axis in self)
         yield f"{len(self)} structures, {on} on by default; MACs are those of the whole example"
         yield from _every_frozen(self.frozen) if everything else _frozen_by_reason(self.frozen)
-        if self.fixed:
-            yield length_note(_some(list(self.fixed)))
         if self.unlisted:
             yield f"layers were not looked for: {self.unlisted}"
         for why in self.trace.untraced.values():

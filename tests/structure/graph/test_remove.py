@@ -55,7 +55,7 @@ def count(model: nn.Module) -> int:
         ("bert", "A"),
         ("llama", "A"),
         ("gpt2", "B"),
-        ("multihead", "B"),
+        ("multihead", "A"),
         ("t5", "B"),
         ("levit", "B"),
         ("deberta_v2", "B"),

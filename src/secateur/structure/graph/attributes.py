@@ -20,6 +20,7 @@ from typing import Any, cast
 from torch import fx, nn
 
 from secateur.structure.graph.equations import Owner, arguments_of, owners_of, solve
+from secateur.structure.graph.heads import attentions, heads_left
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.op import Patch, base_name
 from secateur.structure.graph.positions import Kept, kept_size
@@ -72,7 +73,17 @@ def infer_attributes(model: nn.Module, found: Inference, kept: Kept) -> Attribut
         held = getattr(model.get_submodule(module), attribute)
         values.setdefault((module, attribute), (held, _swapped(held, old, new)))
     out.changes = [Change(*key, old, new) for key, (old, new) in values.items() if old != new]
+    _settle_heads(out, model, found, kept)
     return out
+
+
+def _settle_heads(out: Attributes, model: nn.Module, found: Inference, kept: Kept) -> None:
+    """Of torch's attention nothing need be guessed: its heads are known, its widths are its tensors'."""
+    known = attentions(model)
+    out.changes = [change for change in out.changes if change.module not in known]
+    out.unexplained = [owner for owner in out.unexplained if owner not in known]
+    heads = heads_left(model, found, kept)
+    out.changes += [Change(name, "num_heads", old, new) for name, old, new in heads]
 
 
 def _follows_by_itself(patch: Patch, kept: Kept) -> bool:

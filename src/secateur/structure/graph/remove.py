@@ -40,7 +40,7 @@ from secateur.structure.graph.hybrid import graph_modules, owners_to_replace, pu
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.positions import Kept
 from secateur.structure.graph.proof import Proof, compare, difference, randomised
-from secateur.structure.graph.standard import own_tensor, repair, slice_tensors
+from secateur.structure.graph.standard import own_tensor, repair, slice_tensors, standard
 from secateur.structure.graph.trace import Trace
 from secateur.structure.graph.unlike import unlike
 from secateur.structure.graph.whole import check_whole
@@ -287,12 +287,12 @@ def eager(
     """A copy with sliced tensors; constants of standard layers always, of other modules when `own`."""
     small = copy.deepcopy(model)
     attributes = infer_attributes(model, found, kept)
-    groups = [c for c in attributes.changes if c.attribute in ("groups", "num_groups")]
+    known = [c for c in attributes.changes if standard(model.get_submodule(c.module), c.attribute)]
     slice_tensors(small, model, found, kept)
-    apply_attributes(small, groups)
+    apply_attributes(small, known)
     repair(small)
-    others = [c for c in attributes.changes if c not in groups and not holds(small, c)]
-    attributes.changes = [*groups, *others] if own else groups
+    others = [c for c in attributes.changes if c not in known and not holds(small, c)]
+    attributes.changes = [*known, *others] if own else known
     if own:
         apply_attributes(small, others)
         repair(small)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from secateur.structure.attention import ATTENTION, NarrowAttention, fits
 from secateur.structure.graph.edit import cut_tensor
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.positions import Kept
@@ -52,20 +53,28 @@ def repair(model: nn.Module) -> None:
         for kind, mend in REPAIRS.items():
             if isinstance(module, kind):
                 mend(module)
+    unfuse(model, NarrowAttention)
 
 
-def unfuse(model: nn.Module, graph: type[nn.Module]) -> None:
-    """Keep fused kernels, which take weights past the `forward` of a module, off modules that are a `graph`.
+def unfuse(model: nn.Module, kind: type[nn.Module]) -> None:
+    """Keep fused kernels, which take weights past the `forward` of a module, off modules of a kind.
 
     `nn.TransformerEncoderLayer` has such a kernel for attention whose projections are of one width, and
     `nn.TransformerEncoder` packs what it gives to it without padding.
     """
     for module in model.modules():
-        within = any(isinstance(inner, graph) for inner in module.modules())
-        if isinstance(module, graph) and hasattr(module, "_qkv_same_embed_dim"):
+        within = any(isinstance(inner, kind) for inner in module.modules())
+        if isinstance(module, kind) and hasattr(module, "_qkv_same_embed_dim"):
             cast(Any, module)._qkv_same_embed_dim = False
         if isinstance(module, nn.TransformerEncoder) and within:
             module.use_nested_tensor = False
+
+
+def standard(module: nn.Module, attribute: str) -> bool:
+    """Whether an attribute is a count of a standard layer that its tensors do not say."""
+    if attribute in ("groups", "num_groups"):
+        return True
+    return attribute == "num_heads" and type(module) in ATTENTION
 
 
 def _linear(module: Any) -> None:
@@ -121,6 +130,8 @@ def _cell(module: Any) -> None:
 
 
 def _attention(module: Any) -> None:
+    if type(module) is nn.MultiheadAttention and not fits(module):
+        module.__class__ = NarrowAttention
     module.embed_dim = module.out_proj.weight.shape[0]
     if module.in_proj_weight is None:
         module.kdim, module.vdim = module.k_proj_weight.shape[1], module.v_proj_weight.shape[1]

@@ -108,7 +108,7 @@ IMAGE: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "cvt": (
         "CvtConfig",
         "Cvt" + LOGITS,
-        {"embed_dim": [16, 32, 32], "num_heads": [1, 2, 4], "depth": [1, 1, 3]},
+        {"embed_dim": [16, 32, 32], "num_heads": [1, 2, 4], "depth": [1, 2, 3]},
         64,
     ),
     "levit": (
