@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .artifact import huggingface
 from .artifact.architecture import build, hugging_face, is_hugging_face, known_origin
 from .artifact.card import card
+from .artifact.constants import read_constants, write_constants
 from .artifact.container import header_digest
 from .artifact.covered import digest_of, load_covered
 from .artifact.file import memory, save_sparse
@@ -22,6 +23,7 @@ from .artifact.fit import add, added, misfit, put, retype, settle, unlike
 from .artifact.folder import atomic_folder
 from .artifact.manifest import (
     CARD,
+    CONSTANTS,
     MASKS,
     NAME,
     WEIGHTS,
@@ -100,8 +102,12 @@ def save(
 
     def fill(folder: Path) -> None:
         _write_weights(folder, model.state_dict(), masks, sparse)
-        if is_hugging_face(model):
+        if is_hugging_face(
+            model
+        ):  # its class makes from its configuration what is not in the state
             huggingface.add_configuration(model, folder)
+        else:
+            write_constants(folder / CONSTANTS, model)
         huggingface.add_tokenizer(model, tokenizer, folder)
         _write_description(folder, manifest, huggingface.hub_name(model))
 
@@ -223,8 +229,9 @@ def _write_description(folder: Path, manifest: Manifest, base: str) -> None:
     shards = shard_digests(folder)
     digests: dict[str, Any] = {"shards": shards}
     digests["weights"] = digest_of(shards) if shards else header_digest(folder / WEIGHTS)
-    if (folder / MASKS).exists():
-        digests["masks"] = header_digest(folder / MASKS)
+    for key, name in (("masks", MASKS), ("constants", CONSTANTS)):
+        if (folder / name).exists():
+            digests[key] = header_digest(folder / name)
     files = sorted({p.name for p in folder.iterdir() if p.name[0] != "."} | {CARD, NAME})
     full = manifest.model_copy(update={**digests, "files": tuple(files)})
     name = full.made.partition(":")[2]
@@ -302,6 +309,8 @@ def _from_own(
         masks = load_masks(folder / MASKS, limit=allowed, expected=manifest.masks)
     made = _rebuilt(manifest, found.state, model, trust, allowed)
     put(made, found.state)
+    if manifest.constants is not None:
+        read_constants(folder / CONSTANTS, made, manifest.constants, allowed)
     return made, masks
 
 

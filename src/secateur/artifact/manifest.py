@@ -18,6 +18,7 @@ from ..core.origin import Architecture
 from .plain import MOST_BYTES, read_json
 
 NAME, WEIGHTS, MASKS, CARD = "pruning.json", "model.safetensors", "masks.safetensors", "README.md"
+CONSTANTS = "constants.safetensors"
 KIND, SCHEMA = "secateur artifact", 1
 
 Digest = str
@@ -51,6 +52,7 @@ class Manifest(Plain):
         covered: weight files that were not written by `save_sparse`, and the SHA-256 of each.
         zeros: parameters whose zeros are masks, where the weights are stored whole.
         masks: digest of `masks.safetensors`, where the weights are stored whole.
+        constants: digest of `constants.safetensors`, where modules hold tensors that no state dict has.
         example: the input that the network was traced on, shapes and dtypes without values.
         files: every file of the folder.
     """
@@ -65,6 +67,7 @@ class Manifest(Plain):
     covered: Mapping[str, Digest] = {}
     zeros: tuple[str, ...] = ()
     masks: Digest | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    constants: Digest | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     example: JsonValue = None
     files: tuple[str, ...] = ()
     provenance: Provenance = Provenance()
