@@ -183,3 +183,28 @@ def test_the_first_commands_can_be_carried_out(asked, tmp_path, monkeypatch, cap
     for choice in advise(need, at="resnet8").choices[:4]:
         line = choice.line.replace("DATA", "digits")
         assert call([*shlex.split(line)[1:], "--dry-run"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("free", "why", "said"),
+    [
+        (10, "gradients", "take more memory than there is"),
+        (10, "", ""),
+        (1000, "gradients", ""),
+        (None, "g", ""),
+    ],
+)
+def test_what_has_to_be_in_memory_and_is_too_large_is_ruled_out(
+    free, why, said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from secateur.language import folders
+
+    for name, value in (
+        ("available", free),
+        ("expected_peak", 100),
+        ("why_in_memory", why),
+        ("Shards", None),
+    ):
+        monkeypatch.setattr(folders, name, lambda *_, value=value: value)
+    assert folders.short_of_memory(Path("model"), METHODS["llm-pruner"]()) == said
+    assert folders.short_of_memory(Path("model"), METHODS["wanda"]()) == ""

@@ -73,9 +73,11 @@ def test_it_is_torchs_own_where_both_can(options: dict[str, Any], masks: str) ->
             torch.testing.assert_close(mine, shares, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("batch_first", "need"), product([True, False], [True, False]))
-def test_self_attention_with_a_causal_hint_and_without_a_batch(batch_first, need) -> None:
-    module = built({"batch_first": batch_first})
+@pytest.mark.parametrize(
+    ("batch_first", "need", "added"), product([True, False], [True, False], [True, False])
+)
+def test_self_attention_with_a_causal_hint_and_without_a_batch(batch_first, need, added) -> None:
+    module = built({"batch_first": batch_first, "add_bias_kv": added})
     other, mask = turned(module), nn.Transformer.generate_square_subsequent_mask(LENGTH)
     for shape in ((BATCH, LENGTH, 12), (LENGTH, 12)):
         x = torch.randn(shape)

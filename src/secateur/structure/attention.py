@@ -40,8 +40,8 @@ class NarrowAttention(nn.MultiheadAttention):
         q, k, v = self._projected(*(self._rows_first(x, batched) for x in (query, key, value)))
         q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
         added = k.shape[2] - (key.shape[1] if batched and self.batch_first else key.shape[0])
-        if is_causal and key_padding_mask is None and not need_weights and not added:
-            mask, causal = None, True
+        if is_causal and key_padding_mask is None and not need_weights:
+            mask, causal = None, True  # as torch: what is appended lies behind every query then
         else:
             mask, causal = self._mask(attn_mask, key_padding_mask, q, added), False
         out, weights = self._attend(q, k, v, mask, causal, need_weights)
