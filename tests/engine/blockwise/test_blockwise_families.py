@@ -1,5 +1,7 @@
 """Blocks run one by one from disk give what the whole model gives, in every family."""
 
+import re
+
 import pytest
 import torch
 
@@ -7,7 +9,8 @@ from secateur.engine.blockwise.activations import InMemory, OnDisk
 from secateur.engine.blockwise.blocks import find_blocks
 from secateur.engine.blockwise.conductor import Conductor
 from secateur.engine.blockwise.shards import Shards
-from secateur.engine.blockwise.skeleton import Skeleton
+from secateur.engine.blockwise.skeleton import Skeleton, build
+from secateur.engine.blockwise.weightless import why_untraced
 from tests.engine.blockwise import tiny
 
 
@@ -71,3 +74,21 @@ def test_names_without_the_prefix_of_the_base_model_are_found_and_kept(tmp_path)
     skeleton = Skeleton(Shards(source))
     skeleton.load("transformer.h.1")
     assert "h.1.attn.c_attn.weight" in skeleton.stored("transformer.h.1")
+
+
+AFMOE = tiny.COMMON | tiny.MOE | {"num_dense_layers": 1}
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        ("llama", ""),
+        ("mixtral", "routers decide by values"),
+        ("afmoe", "^AfmoeForCausalLM cannot be traced without its weights: [^.]"),
+    ],
+)
+def test_what_values_decide_is_not_traced_without_weights(family, reason, monkeypatch, tmp_path):
+    monkeypatch.setitem(tiny.FAMILIES, "afmoe", AFMOE)
+    said = why_untraced(build(Shards(tiny.folder(tmp_path, family))))
+    assert re.search(reason, said) if reason else said == ""
+    assert "Remedy" not in said

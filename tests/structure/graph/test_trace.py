@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.measure.macs import count_macs
-from secateur.structure.graph import Trace, TraceError, rule, trace
+from secateur.structure.graph import Trace, TraceError, ValuesNeeded, rule, trace
 from secateur.structure.graph.axes import macs_of
 from secateur.structure.graph.op import RULES, Op
 from secateur.structure.graph.proof import compare
@@ -261,6 +261,29 @@ def test_no_weights_are_needed() -> None:
         net = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 2))
         traced = trace(net, (torch.zeros(2, 3),))
     assert [(a.name, a.units, a.parameters) for a in traced.axes] == [("0", 8, 6)]
+
+
+class ByValue(nn.Module):
+    """Which way it goes, values decide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(3, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for row in range(int(x.count_nonzero())):
+            x = x + self.outer(self.inner(x).relu()) / (row + 1)
+        return x
+
+
+def test_a_network_whose_way_values_decide_needs_its_weights() -> None:
+    with torch.device("meta"), pytest.raises(ValuesNeeded, match=r"without its weights.*Remedy"):
+        trace(ByValue(), (torch.zeros(2, 3),))
+    with pytest.raises(
+        TraceError, match=r"cannot be traced: .*nor can any of its submodules"
+    ) as said:
+        trace(ByValue(), (torch.ones(2, 3),))
+    assert not isinstance(said.value, ValuesNeeded)
 
 
 def test_the_work_grows_with_the_layers() -> None:

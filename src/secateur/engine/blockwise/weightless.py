@@ -15,9 +15,10 @@ from ...core.axes import Structure
 from ...core.errors import PlanError
 from ...core.recipe import Recipe
 from ...core.types import Target
+from ...structure.alike import looks
 from ...structure.coupled import Coupled, trace_example
 from ...structure.experts import mixtures
-from ...structure.graph import Axis
+from ...structure.graph import Axis, ValuesNeeded
 from ...structure.one_of_each import OneOfEach, one_of_each
 from ..plan import Plan, make_plan
 from .blocks import find_blocks
@@ -120,10 +121,25 @@ def _without_values(model: nn.Module) -> nn.Module:
 
 def why_untraced(model: nn.Module) -> str:
     """What keeps a model from being traced without its weights; empty where nothing does."""
-    routed = (
-        "its routers decide by values which expert runs, so that weights are needed to trace it"
-    )
-    return routed if mixtures(model) else ""
+    if mixtures(model):
+        return (
+            "its routers decide by values which expert runs, so that weights are needed to trace it"
+        )
+    try:
+        layers = [block.name for block in find_blocks(model)]
+    except PlanError as error:
+        return str(error).partition(";")[0]
+    shapes, example = _without_values(model), on_meta(example_for(model))
+    return "" if looks(shapes, example, layers) is not None else _why_not(shapes, example)
+
+
+def _why_not(shapes: nn.Module, example: dict[str, Tensor]) -> str:
+    """What tracing without weights comes to grief on; empty where it goes through."""
+    try:
+        trace_example(shapes, example, "a plan without weights")
+    except ValuesNeeded as error:
+        return str(error).partition(". Remedy")[0]
+    return ""
 
 
 def plan_of(model: nn.Module, recipe: Recipe) -> Plan:

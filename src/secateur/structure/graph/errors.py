@@ -9,6 +9,10 @@ class TraceError(SecateurError):
     """What cannot be traced or edited: names the operator, the layer and the remedy."""
 
 
+class ValuesNeeded(TraceError):
+    """A network without weights whose way depends on values: with its weights it may be traced."""
+
+
 class OutOfTime(TraceError):
     """The time given for tracing is spent."""
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from secateur.structure.graph.deadline import Deadline
-from secateur.structure.graph.errors import OutOfTime
+from secateur.structure.graph.errors import OutOfTime, ValuesNeeded
 from secateur.structure.graph.export import EXPORT_FAILURES, export, said
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -144,8 +144,19 @@ def cover(
     error: Exception,
     clock: Deadline,
 ) -> Parts:
-    """The largest submodules that can be traced, in a network that cannot (`error` says why)."""
-    seen = watch(model, args, kwargs)
+    """The largest submodules that can be traced, in a network that cannot (`error` says why).
+
+    They are found by running it, which a network without weights need not be able to do.
+    """
+    try:
+        seen = watch(model, args, kwargs)
+    except EXPORT_FAILURES as failed:
+        if not any(tensor.is_meta for tensor in model.parameters()):
+            raise
+        raise ValuesNeeded(
+            f"{type(model).__name__} cannot be traced without its weights: {said(error)}. Remedy: read "
+            "the model with its weights"
+        ) from failed
     why = {"": f"{type(model).__name__} cannot be traced: {said(error)}"}
     parts: list[Part] = []
     waiting = [("", model)]
