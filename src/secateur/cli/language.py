@@ -16,6 +16,7 @@ from ..api import recipe
 from ..artifact.card import task_rows
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
+from ..engine.blockwise.called import uncalled
 from ..engine.blockwise.describe import reordered
 from ..engine.plan import nothing_of
 from ..engine.train import Training, preset
@@ -179,6 +180,8 @@ def _removed(record: dict[str, Any]) -> Iterator[str]:
         if told := reordered(record["layers"]):
             yield told
         yield f"removed {record['sparsity']:.2%} of {record['units']:,} weights"
+        if told := uncalled(record["layers"]):
+            yield told
         return
     before, after = record["parameters"]
     density = (record.get("pruning") or record)["points"][-1]["density"]

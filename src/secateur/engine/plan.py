@@ -12,6 +12,7 @@ from torch import nn
 from ..core.density import describe, keep_count
 from ..core.recipe import Recipe
 from ..core.types import Groups, Target
+from .chosen import targets_of
 from .costs import Costs
 
 
@@ -87,7 +88,7 @@ def make_plan(
         model = copy.deepcopy(model)
         recipe.basis.rewrite(model, None)
     if targets is None:
-        targets = recipe.structure.targets(model, example)
+        targets = targets_of(recipe, model, example)
     touched = {member.param for target in targets for member in target.members}
     weights = {n: p for n, p in model.named_parameters() if p.dim() >= 2}
     left = tuple(name for name in weights if name not in touched)

@@ -18,6 +18,7 @@ from ..core.types import Masks, Member, Scores, Target, Update, element_masks
 from ..materialise import HardMasks
 from . import collect
 from .ahead import ahead
+from .blockwise.called import uncalled
 from .blockwise.walk import Job, walk
 from .connected import connected_step
 from .initial import reinitialise
@@ -113,7 +114,10 @@ def _by_blocks(run: Run, op: Prune) -> dict[str, Tensor]:
     if not batches:
         raise PlanError(f"method '{run.recipe.method}' walks block by block on data; pass data=...")
     job = Job(run.recipe, op.update, run.targets, batches, run.setting.seed, op.round)
-    return walk(run.model, replace(job, first=op.first, masks=run.masks)).masks
+    walked = walk(run.model, replace(job, first=op.first, masks=run.masks))
+    if told := uncalled(walked.rows):
+        log.warning("%s", told)
+    return walked.masks
 
 
 def _by_layers(run: Run, op: Prune) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from ..core.types import Masks, Target, element_masks, keep_all
 from ..materialise import HardMasks
 from . import collect
 from .begin import begin
+from .chosen import targets_of
 from .costs import Costs
 from .program import Train, build
 from .store import MemoryStore, Store
@@ -132,9 +133,9 @@ class Run:
         begin(model, recipe, setting)
         if recipe.basis is not None:
             recipe.basis.rewrite(model, self._observe, recipe.schedule.final_density)
-        self.targets: tuple[Target, ...] = recipe.structure.targets(model, setting.example)
+        self.targets: tuple[Target, ...] = targets_of(recipe, model, setting.example)
         if recipe.solver is not None and recipe.solver.prepare(model, self.targets):
-            self.targets = recipe.structure.targets(model, setting.example)  # with what was added
+            self.targets = targets_of(recipe, model, setting.example)  # with what was added
         self.costs = Costs(recipe.structure, model, setting.example, self.targets)
         self.recipe = recipe = recipe.settled(self._multiple)
         groups, density = recipe.scope.groups(self.targets), recipe.schedule.final_density

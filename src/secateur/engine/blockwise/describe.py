@@ -8,6 +8,7 @@ from typing import Any
 from ...artifact.card import task_rows
 from ...artifact.manifest import NAME
 from ...core.density import describe
+from .called import uncalled
 
 
 def card(record: dict[str, Any]) -> str:
@@ -31,6 +32,9 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
         yield ""
     yield from _figures(record)
     yield from _blocks(record["layers"])
+    if told := uncalled(record["layers"]):
+        yield f"{told[0].upper()}{told[1:]}."
+        yield ""
     yield from _health(record["layers"])
     yield f"The whole record, with the recipe and every layer, is in `{NAME}`."
 

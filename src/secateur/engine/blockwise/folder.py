@@ -20,7 +20,9 @@ from ...core.device import pick_device, placed
 from ...core.errors import DataError, PlanError
 from ...core.recipe import Recipe
 from ...core.types import Update
+from ..chosen import targets_of
 from ..program import Prune, build
+from .called import UNCALLED
 from .conductor import Batch
 from .job import Job
 from .memory import return_freed_tensors
@@ -82,7 +84,7 @@ def prune_folder(
     shards, out = Shards(Path(source)), Path(out)
     update = one_update(recipe)
     skeleton = Skeleton(shards, pick_device(device))
-    targets = recipe.structure.targets(skeleton.model)
+    targets = targets_of(recipe, skeleton.model)
     if recipe.required() and not batches:
         raise DataError(f"method '{recipe.method}' rests on activations; give calibration data")
     calls = batches if batches else [_any_call(skeleton)]
@@ -95,7 +97,9 @@ def prune_folder(
         record |= {"request": digest, **(facts or {}), **summary(walked.rows)}
         if before_naming is not None:
             before_naming(output.partial, record)
-        zeros = tuple(dict.fromkeys(m.param for target in targets for m in target.members))
+        dense = {row["target"] for row in walked.rows if row.get(UNCALLED)}
+        cut = (target for target in targets if target.name not in dense)
+        zeros = tuple(dict.fromkeys(m.param for target in cut for m in target.members))
         output.finish(lambda folder: _describe(folder, skeleton, zeros, record))
     return Done(out, record, walked.seconds)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ...core.recipe import Recipe
@@ -56,6 +57,12 @@ class Job:
         return ModelView(
             model, targets, masks, stats, self.seed, self.round, self.targets, surveyed
         )
+
+    def kept(self, target: Target, device: torch.device) -> Tensor:
+        """The mask of a target that is left as it is."""
+        if self.masks is not None:
+            return self.masks[target.name]
+        return torch.ones(target.shape, dtype=torch.bool, device=device)
 
     def of(self, block: Block) -> tuple[Target, ...]:
         """The targets that lie in a block."""

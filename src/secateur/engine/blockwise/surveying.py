@@ -8,6 +8,7 @@ from torch import nn
 
 from ..step import score_all
 from .blocks import Block
+from .called import noting_calls
 from .conductor import Conductor
 from .gathering import statistics
 from .job import Job, Survey, Walked
@@ -43,8 +44,9 @@ def survey(
         while (block := conductor.next()) is not None:
             shelf.load(block)
             if allocator.surveys:
-                stats = statistics(conductor, block, asked, job.of(block))
-                view = job.view(model, job.of(block), stats)
+                with noting_calls(model, job.of(block)) as called:
+                    stats = statistics(conductor, block, asked, job.of(block))
+                view = job.view(model, called(job.of(block)), stats)
                 if view is not None:
                     found |= allocator.survey(score_all(job.recipe.criterion, view), view)
             if reordering is not None:

@@ -18,6 +18,7 @@ from ..collect.statistics import PAIRED, WATCHED, parse
 from ..step import step
 from ..view import Stats
 from .blocks import Block, find_blocks
+from .called import UNCALLED, noting_calls
 from .conductor import Conductor
 from .gathering import statistics, statistics_beside
 from .job import Job, Survey, Walked, lies_in
@@ -87,9 +88,10 @@ def check(job: Job, blocks: Sequence[Block]) -> None:
     """Refuse what cannot be done block by block, before anything is touched."""
     outside = [t.name for t in job.targets if not any(lies_in(t, block) for block in blocks)]
     if outside:
+        whole = "with walk='whole'" if job.recipe.walk == "blocks" else "in memory"
         raise PlanError(
-            f"'{outside[0]}' lies outside the repeated blocks, which the block-wise walk leaves "
-            "dense; exclude it, or prune with walk='whole'"
+            f"'{outside[0]}' lies outside the repeated blocks, which pruning block by block leaves "
+            f"dense; leave it out of what the structure includes, or prune {whole}"
         )
     for name in beyond_blocks(job.recipe):
         raise PlanError(
@@ -166,16 +168,22 @@ class _Visit:
         notes: dict[str, dict[str, object]] = {}
         targets, names = self.job.of(self.block), self.job.recipe.required()
         if self.original is None or not targets:
-            with self.done.clock("calibrate"):
+            model = self.conductor.model
+            with self.done.clock("calibrate"), noting_calls(model, targets) as called:
                 stats = statistics(self.conductor, self.block, names, targets)
-            self._solve(targets, stats, chosen, notes)
+            self._solve(called(targets) if names else targets, stats, chosen, notes)
         else:
             for stage in stages(self.conductor, self.block, targets):
-                with self.done.clock("calibrate"):
+                model = self.conductor.model
+                with self.done.clock("calibrate"), noting_calls(model, stage.targets) as called:
                     stats = statistics_beside(
                         self.conductor, self.original, self.block, names, stage
                     )
-                self._solve(stage.targets, stats, chosen, notes)
+                self._solve(called(stage.targets), stats, chosen, notes)
+        for target in (t for t in targets if t.name not in chosen):
+            weight = self.conductor.model.get_parameter(target.members[0].param)
+            chosen[target.name] = self.job.kept(target, weight.device)
+            notes[target.name] = {UNCALLED: True}
         rows = [_row(self.block, t, chosen[t.name]) | notes.get(t.name, {}) for t in targets]
         return rows, chosen
 

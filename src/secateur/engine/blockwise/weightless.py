@@ -20,6 +20,7 @@ from ...structure.coupled import Coupled, trace_example
 from ...structure.experts import mixtures
 from ...structure.graph import Axis, ValuesNeeded
 from ...structure.one_of_each import OneOfEach, one_of_each
+from ..chosen import in_blocks
 from ..plan import Plan, make_plan
 from .blocks import find_blocks
 from .conductor import bare_copy
@@ -66,7 +67,10 @@ def find(model: nn.Module, recipe: Recipe) -> Found:
 def _find(model: nn.Module, recipe: Recipe) -> Found:
     with _seen(model, recipe) as (shapes, example):
         one = _in_one_of_each(shapes, example, recipe.structure)
-        return one or Found(recipe.structure.targets(shapes, example))
+        if one is not None:
+            return one
+        targets = recipe.structure.targets(shapes, example)
+        return Found(targets if recipe.basis is not None else in_blocks(recipe, model, targets))
 
 
 def _in_one_of_each(shapes: nn.Module, example: Any, structure: Structure) -> Found | None:

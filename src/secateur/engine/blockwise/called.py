@@ -1,0 +1,58 @@
+"""Which layers the calibration data reach: those that no sample calls stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import nn
+
+from ...core.types import Target
+
+UNCALLED = "uncalled"
+"""In the row of a target: no sample called its layer, so that it was left dense."""
+
+
+@contextmanager
+def noting_calls(
+    model: nn.Module, targets: Iterable[Target]
+) -> Iterator[Callable[[tuple[Target, ...]], tuple[Target, ...]]]:
+    """Inside, calls of the targets' layers are noted; what is given says which of some were called.
+
+    The cross-attention of a decoder that is run without an encoder is never called, and there is nothing
+    to judge it by. Where none of them was called all are given back, for whoever needs their statistics to
+    say so: then it is the data, or the way the network is run, that is not right.
+
+    >>> net = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    >>> from ...structure import Weights
+    >>> both = Weights(classifier=True).targets(net)
+    >>> with noting_calls(net, both) as called:
+    ...     _ = net[1](net[1].weight)
+    >>> [target.name for target in called(both)]
+    ['1.weight']
+    """
+    seen: set[str] = set()
+    layers = {m.param.rpartition(".")[0] for t in targets for m in t.members}
+
+    def noting(path: str) -> Callable[..., None]:
+        return lambda *_: seen.add(path)
+
+    def called(some: tuple[Target, ...]) -> tuple[Target, ...]:
+        reached = (t for t in some if any(m.param.rpartition(".")[0] in seen for m in t.members))
+        return tuple(reached) or some
+
+    with ExitStack() as stack:
+        for path in layers:
+            hook = model.get_submodule(path).register_forward_pre_hook(noting(path))
+            stack.callback(hook.remove)
+        yield called
+
+
+def uncalled(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Which layers were left dense since no sample called them, in words; empty where none was."""
+    names = [row["target"] for row in rows if row.get(UNCALLED)]
+    if not names:
+        return ""
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return f"left dense, since no calibration sample runs through them as layers: {shown}"

@@ -1,0 +1,36 @@
+"""The targets of a recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ..core.errors import PlanError
+from ..core.recipe import Recipe
+from ..core.types import Target
+from .blockwise.blocks import find_blocks
+
+
+def targets_of(recipe: Recipe, model: nn.Module, example: Any = None) -> tuple[Target, ...]:
+    """What a recipe may prune in a model."""
+    found = recipe.structure.targets(model, example)
+    return in_blocks(recipe, model, found) if recipe.walk == "blocks" else found
+
+
+def in_blocks(recipe: Recipe, model: nn.Module, found: tuple[Target, ...]) -> tuple[Target, ...]:
+    """The targets without those that touch none of the repeated blocks.
+
+    Block by block, heads, poolers and projections of embeddings stay dense, as the classifier does. What
+    `include` names is not dropped in silence; nor is what runs through several blocks.
+    """
+    if getattr(recipe.structure, "include", ()):
+        return found
+    try:
+        blocks = find_blocks(model)
+    except PlanError:
+        return found  # whoever walks them says that there are none
+    touching = tuple(
+        t for t in found if any(block.owns(m.param) for m in t.members for block in blocks)
+    )
+    return touching or found
