@@ -53,12 +53,10 @@ def test_what_reads_no_data_and_does_not_train_prunes_without(name: str) -> None
     if traits.reads != "nothing" or traits.trains or METHODS[name].family == "language models":
         return
     net = torch.nn.Sequential(
-        torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 16), torch.nn.ReLU(),
-        torch.nn.Linear(16, 4),
+        torch.nn.Conv2d(2, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3), torch.nn.ReLU(),
+        torch.nn.Flatten(), torch.nn.Linear(8 * 4, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4),
     )  # fmt: skip
-    if "kinds" in METHODS[name].options:
-        recipe = METHODS[name](kinds=("neurons",))
-    assert sc.prune(net, recipe, example=torch.randn(2, 8)).sparsity >= 0
+    assert sc.prune(net, recipe, example=torch.randn(2, 2, 6, 6)).sparsity >= 0
 
 
 @pytest.mark.parametrize("name", sorted(OWN_PASS))
@@ -208,3 +206,10 @@ def test_what_has_to_be_in_memory_and_is_too_large_is_ruled_out(
         monkeypatch.setattr(folders, name, lambda *_, value=value: value)
     assert folders.short_of_memory(Path("model"), METHODS["llm-pruner"]()) == said
     assert folders.short_of_memory(Path("model"), METHODS["wanda"]()) == ""
+
+
+def test_what_cannot_leave_so_much_is_ruled_out() -> None:
+    """Four weights of a 3 x 3 kernel: at most four ninths stay."""
+    half, third = (advise(goal="file", data="nothing", share=share) for share in (0.5, 0.6))
+    assert half.ruled_out["patterns"] == "cannot leave 50%"
+    assert "patterns" in {choice.method for choice in third.choices}

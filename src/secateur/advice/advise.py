@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.cards import METHODS, Method
+from ..core.errors import PlanError
 from ..core.recipe import Recipe
 from .measured import Table, table_for
 from .need import Need, Takes
@@ -111,7 +112,11 @@ def advise(
     for method, options in _variants():
         recipe = method(**options)
         traits = traits_of(recipe)
-        why = _why_not(need, method, traits) or _without(need, recipe)
+        why = (
+            _why_not(need, method, traits)
+            or _without(need, recipe)
+            or _too_much(need, method, options)
+        )
         why = why or (unfit(recipe) if unfit else "")
         if why:
             out[method.name] = why
@@ -160,6 +165,17 @@ def _without(need: Need, recipe: Recipe) -> str:
     return (
         "take channels, of which there are none" if need.speaks and kinds == ("channels",) else ""
     )
+
+
+def _too_much(need: Need, method: Method, options: dict[str, Any]) -> str:
+    """Where a method cannot leave as much as is to stay."""
+    if options or not method.takes_density:
+        return ""
+    try:
+        method(density=1 - need.share)
+    except PlanError:
+        return f"cannot leave {1 - need.share:.0%}"
+    return ""
 
 
 def _rank(need: Need, method: Method, traits: Traits, table: Table | None) -> tuple[Any, ...]:

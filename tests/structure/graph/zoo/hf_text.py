@@ -50,7 +50,7 @@ DECODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", "LlamaForCausalLM", GROUPED),
     "mistral": ("MistralConfig", "MistralForCausalLM", {**GROUPED_ONE, "sliding_window": 4}),
     "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", GROUPED_ONE),
-    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", {**GROUPED_ONE, "head_dim": 8}),
+    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", {**GROUPED, "head_dim": 8}),
     "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", {**GROUPED, "head_dim": 8}),
     "gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM", {**GROUPED, "head_dim": 8}),
     "phi": ("PhiConfig", "PhiForCausalLM", ONE),
