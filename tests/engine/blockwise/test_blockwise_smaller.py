@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from secateur.artifact.manifest import read_manifest
 from secateur.artifact.source import state_digest
 from secateur.core.errors import DataError, PlanError, StorageError
 from secateur.engine.blockwise import smaller
+from secateur.engine.blockwise.blocks import Block
 from secateur.engine.blockwise.cutting import Cutter
 from secateur.engine.blockwise.smaller import shrink_folder, why_whole
 from secateur.language.texts import Given
@@ -232,3 +234,18 @@ def test_what_the_stock_class_would_compute_otherwise_is_not_called_stock(tmp_pa
     done = prune(source, tmp_path / "out")
     assert "its outputs would differ by 1.0e+00" in done.record["why"]
     assert not read_manifest(tmp_path / "out").stock
+
+
+class Alone(torch.nn.Linear):
+    """As BigBird's blocks, whose attention the model sets while it runs."""
+
+    def forward(self, x):
+        raise ValueError("the model has not set this up")
+
+
+def test_a_block_that_runs_only_within_its_model_is_refused():
+    whole = torch.nn.Sequential(Alone(2, 2))
+    cutter, block = SimpleNamespace(whole=whole), Block("0", "", whole[0])
+    words = r"'0' does not run by itself .*ValueError: the model has not set this up.*in memory"
+    with pytest.raises(ProofError, match=words):
+        Cutter._whole(cutter, block, ((torch.ones(1, 2),), {}))

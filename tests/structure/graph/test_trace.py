@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import secateur
 from secateur.measure.macs import count_macs
 from secateur.structure.graph import Trace, TraceError, ValuesNeeded, rule, trace
 from secateur.structure.graph.axes import macs_of
@@ -261,6 +262,28 @@ def test_no_weights_are_needed() -> None:
         net = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 2))
         traced = trace(net, (torch.zeros(2, 3),))
     assert [(a.name, a.units, a.parameters) for a in traced.axes] == [("0", 8, 6)]
+
+
+class WithNothing(nn.Module):
+    """It begins a sequence of states with one of which there is nothing, as an empty cache does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(3, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.inner(x).relu()
+        nothing = hidden.new_zeros(len(x), 0, hidden.shape[-1])
+        return self.outer(torch.cat([nothing, hidden.unsqueeze(1)], 1)).sum(1)
+
+
+def test_a_tensor_of_which_there_is_nothing_follows_what_it_is_joined_to() -> None:
+    model, x = WithNothing(), torch.randn(4, 3)
+    assert [(a.name, a.units) for a in trace(model, (x,)).axes] == [("inner", 8)]
+    small = secateur.shrink(model, x, keep={"inner": [1, 2]}).model
+    kept = model.inner(x).relu()[:, [1, 2]]
+    wanted = kept @ model.outer.weight[:, [1, 2]].T + model.outer.bias
+    assert torch.allclose(small(x), wanted, atol=1e-6)
 
 
 class ByValue(nn.Module):

@@ -20,6 +20,7 @@ from ...shrinking.made import Made
 from ...structure.fewer_experts import passed_by
 from ...structure.fewer_layers import hand_on, new_names
 from ...structure.graph.errors import ProofError
+from ...structure.graph.export import EXPORT_FAILURES, said
 from ...structure.graph.proof import difference, floats
 from ...structure.graph.replay import kept_part, replay
 from ..step import solve
@@ -183,8 +184,14 @@ class Cutter:
         keep = (
             {n: u for n, u in self.made[0].kept.items() if u and block.owns(n)} if removed else {}
         )
-        with holding(module, state), passed_by(self.whole, keep):
-            return called(module, widened(given))
+        try:
+            with holding(module, state), passed_by(self.whole, keep):
+                return called(module, widened(given))
+        except EXPORT_FAILURES as error:
+            raise ProofError(
+                f"'{block.name}' does not run by itself as it does in the model ({said(error)}), so that "
+                "nothing can be proved of it; prune the model in memory, sc.prune and sc.shrink"
+            ) from error
 
     def _small(
         self, way: int, name: str, parts: Mapping[str, Tensor], given: Any, masked: Any

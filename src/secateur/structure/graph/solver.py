@@ -59,8 +59,8 @@ class Solver:
         self._started = time.monotonic()
 
     def fresh(self, n: int) -> Term:
-        """A term of one new axis with `n` units."""
-        return (Var(n),) if n > 1 else ()
+        """A term of one new axis with `n` units; of one position, or of none, nothing can go."""
+        return (Var(n),) if n > 1 else fix(n, "there is nothing in it")
 
     def resolve(self, term: Term) -> Term:
         """The term with every bound axis replaced by what it is bound to."""

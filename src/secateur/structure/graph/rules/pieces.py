@@ -8,17 +8,18 @@ from secateur.structure.graph.terms import Dims, Fix, Term, concat, fix, size
 
 @rule("cat", "concat", "concatenate")
 def cat(op: Op) -> Value:
-    """One dimension end to end, the others tied."""
-    parts = [d for d in op.many("tensors") if d != () and 0 not in map(size, d)]
+    """One dimension end to end, the others tied, also those of parts of which there is nothing."""
     rank = len(op.shape())
-    parts = [d for d in parts if len(d) == rank]
     at = op.dim("dim", rank)
+    parts = [d for d in op.many("tensors") if len(d) == rank]
+    parts.sort(key=lambda d: size(d[at]) == 0)  # in their order, those that add something first
     out = list(parts[0])
     for other in parts[1:]:
         for i in range(rank):
             if i != at:
                 op.unify(out[i], other[i])
-    out[at] = concat([op.solver.resolve(d[at]) for d in parts]) if len(parts) > 1 else out[at]
+    ends = [op.solver.resolve(d[at]) for d in parts if size(d[at])]
+    out[at] = concat(ends) if len(ends) > 1 else out[at]
     return tuple(out)
 
 
