@@ -126,10 +126,23 @@ def test_a_convolution_reads_channels_times_kernel() -> None:
     assert read(view, target, "input_mean").tolist() == values.view(3, 4).tolist()
 
 
-def test_inputs_that_are_not_the_weights_are_refused() -> None:
-    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
-    (target,) = Coupled().targets(net, torch.zeros(2, 4))
-    view = ModelView(net, (target,), stats={"input_mean": {"2.weight": torch.zeros(12)}})
+@pytest.mark.parametrize(
+    ("net", "x", "count"),
+    [
+        (nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), torch.zeros(2, 4), 12),
+        # as of experts in one tensor: no whole number of kernels
+        (
+            nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 2)),
+            torch.zeros(2, 1, 8, 8),
+            9,
+        ),
+    ],
+)
+def test_inputs_that_are_not_the_weights_are_refused(
+    net: nn.Module, x: torch.Tensor, count: int
+) -> None:
+    (target,) = Coupled().targets(net, x)
+    view = ModelView(net, (target,), stats={"input_mean": {"2.weight": torch.zeros(count)}})
     with pytest.raises(PlanError, match="works in groups"):
         read(view, target, "input_mean")
 

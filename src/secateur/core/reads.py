@@ -83,11 +83,12 @@ def read(view: View, target: Target, statistic: str) -> Tensor:
     parts = []
     for param, features, _ in readers(view, target):
         values, shape = view.stat(statistic, param), view.weight(param).shape
-        rows = values.view(-1, math.prod(shape[2:]))  # [inputs, kernel]
-        if len(rows) not in shape[:2]:
+        places = math.prod(shape[2:])  # of the kernel
+        if values.numel() not in (shape[0] * places, shape[1] * places):
             raise PlanError(
-                f"the {len(rows)} inputs of '{param}' cannot be told by unit: its layer works in "
-                "groups; leave it out"
+                f"the {values.numel():,} values of '{param}' {list(shape)} cannot be told by unit: its "
+                "layer works in groups or holds experts; leave it out"
             )
+        rows = values.view(-1, places)  # [inputs, kernel]
         parts.append(rows[features.to(rows.device)].flatten(1))
     return torch.cat(parts, 1)
