@@ -53,3 +53,11 @@ def test_every_flag_is_for_one_kind_or_for_both() -> None:
     flags = set(inspect.signature(prune).parameters) - {"context"}
     assert flags == BOTH | set(IMAGES) | set(LANGUAGE)
     assert not set(IMAGES) & set(LANGUAGE)
+
+
+def test_a_network_without_blocks_is_refused_before_anything_is_written(tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    words = ["prune", "resnet8", "--method", "wanda", "--data", "digits", "--out", str(out)]
+    assert call(words) == 2
+    assert "--option walk=whole" in capsys.readouterr().err
+    assert not out.exists()

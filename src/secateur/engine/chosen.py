@@ -13,9 +13,11 @@ from .blockwise.blocks import find_blocks
 
 
 def targets_of(recipe: Recipe, model: nn.Module, example: Any = None) -> tuple[Target, ...]:
-    """What a recipe may prune in a model."""
-    found = recipe.structure.targets(model, example)
-    return in_blocks(recipe, model, found) if recipe.walk == "blocks" else found
+    """What a recipe may prune in a model; a walk by blocks is refused here where there are none."""
+    if recipe.walk != "blocks":
+        return recipe.structure.targets(model, example)
+    find_blocks(model)
+    return in_blocks(recipe, model, recipe.structure.targets(model, example))
 
 
 def in_blocks(recipe: Recipe, model: nn.Module, found: tuple[Target, ...]) -> tuple[Target, ...]:

@@ -36,7 +36,7 @@ def find_blocks(model: nn.Module) -> tuple[Block, ...]:
     if not found:
         raise PlanError(
             f"{type(model).__name__} has no list of repeated blocks; the block-wise walk needs one. "
-            "Prune it as a whole with walk='whole'"
+            "Prune it as a whole with walk='whole' (on the command line --option walk=whole)"
         )
     return tuple(found)
 
