@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from ..core.axes import Schedule
 from ..core.component import register
 from ..core.errors import PlanError
-from ..core.time import Time, TimeField
 from ..core.types import Settling, Update
-from .checks import Density
-from .moments import at_step, check_every, stride
+from .moments import at_step, stride
+from .unheld import Unheld
 
 
 @register("settled")
-class Settled(Schedule):
+class Settled(Unheld):
     """Masks of `density` are drawn at every `every`; the first that has settled is taken, for good.
 
     Settled: max over the `memory` − 1 masks before of d(m, m_i) <= `within`, with the mask distance
@@ -40,22 +37,8 @@ class Settled(Schedule):
     Paper: You, Li, Xu, Fu, Wang, Chen, Baraniuk, Wang, Lin 2020, arXiv 1909.11957.
     """
 
-    holds: ClassVar[bool] = False
-
-    density: Density
-    every: TimeField = Time(1, "ep")
     memory: int = Field(default=5, ge=2)
     within: float = Field(default=0.1, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _sane(self) -> Settled:
-        check_every(self, self.every)
-        return self
-
-    @property
-    def final_density(self) -> float:
-        """The density asked for."""
-        return self.density
 
     def updates(self, steps_per_epoch: int, total: int) -> Iterator[Update]:
         """Every moment at which masks are drawn; the last when training ends."""

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar
 
-from pydantic import model_validator
-
-from ..core.axes import Schedule
 from ..core.component import register
 from ..core.errors import PlanError
-from ..core.time import Time, TimeField
 from ..core.types import Update
-from .checks import Density
-from .moments import at_step, check_every, stride
+from .moments import at_step, stride
+from .unheld import Unheld
 
 
 @register("soft")
-class Soft(Schedule):
+class Soft(Unheld):
     """At every `every` the weights of what is outside `density` become zero, once; masks hold at the end.
 
     In between everything trains, so what was zeroed may come back, and each time the choice is made
@@ -35,21 +30,6 @@ class Soft(Schedule):
 
     Paper: He, Kang, Dong, Fu, Yang 2018, arXiv 1808.06866.
     """
-
-    holds: ClassVar[bool] = False
-
-    density: Density
-    every: TimeField = Time(1, "ep")
-
-    @model_validator(mode="after")
-    def _sane(self) -> Soft:
-        check_every(self, self.every)
-        return self
-
-    @property
-    def final_density(self) -> float:
-        """The density asked for."""
-        return self.density
 
     def updates(self, steps_per_epoch: int, total: int) -> Iterator[Update]:
         """Soft updates, and one that holds when training ends."""
