@@ -55,6 +55,16 @@ class Factor:
         half = torch.linalg.solve_triangular(upper.T, right, upper=False, left=False)  # U⁻ᵀ
         return torch.linalg.solve_triangular(upper, half, upper=True, left=False)
 
+    def moved(self, rows: Tensor, shift: Tensor, share: float) -> Tensor:
+        """W + share · W D (H + λ I)⁻¹: weights that make up for inputs which have moved by D.
+
+        Args:
+            rows: W [out, in].
+            shift: D [in, in], (X° − X) Xᵀ / n.
+            share: how much of the way is gone.
+        """
+        return rows + share * self.solve(rows @ shift)
+
 
 def factorise(gram: Tensor, damping: float) -> Factor:
     """U of H + λ I = U Uᵀ for a Gram matrix H [in, in], λ = damping × mean diagonal.

@@ -77,8 +77,7 @@ class Refitted(Chooser):
         gram = view.stat("input_gram", param).to(rows)
         if known is None or known[0].shape != gram.shape or not torch.equal(known[0], gram):
             known = (gram, factorise(gram, self.damping))
-        moved = rows @ view.stat("input_shift", param).to(rows)
-        new = rows + self.share * known[1].solve(moved)
+        new = known[1].moved(rows, view.stat("input_shift", param).to(rows), self.share)
         view.write(param, unmatrix(new, dims, tuple(weight.shape)).to(weight.dtype))
         view.note(target.name, damping=known[1].damping)
         return known

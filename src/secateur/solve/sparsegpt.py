@@ -144,7 +144,7 @@ class SparseGPT(Chooser):
             shift = None if shift is None else shift[order][:, order]
         found = factorise(gram, self.damping)
         if shift is not None and bool(shift.any()):
-            rows = [part + self.refit * found.solve(part @ shift) for part in rows]
+            rows = [found.moved(part, shift, self.refit) for part in rows]
         if bool(found.dead.any()):
             rows = [part.masked_fill(found.dead, 0) for part in rows]
         new, masks = sweep(rows, found, budgets, self.block)
