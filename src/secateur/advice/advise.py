@@ -123,7 +123,7 @@ def advise(
             continue
         table = table_for(need, traits.takes)
         measured = table.says(method.name) if table and method.name in table.rows else ""
-        line = _line(need, method, options, traits, at)
+        line = _line(need, method, traits, _amount(need, method, recipe, options), at)
         choice = Choice(method.name, options, traits, measured, line)
         ranked.append((_rank(need, method, traits, table), choice))
     choices = tuple(choice for _, choice in sorted(ranked, key=lambda pair: pair[0]))
@@ -190,9 +190,9 @@ def _rank(need: Need, method: Method, traits: Traits, table: Table | None) -> tu
     )
 
 
-def _line(need: Need, method: Method, options: dict[str, Any], traits: Traits, at: str) -> str:
+def _line(need: Need, method: Method, traits: Traits, amount: list[str], at: str) -> str:
     """The command that carries a choice out."""
-    words = ["secateur prune", at, "--method", method.name, *_amount(need, method, options)]
+    words = ["secateur prune", at, "--method", method.name, *amount]
     if need.speaks:
         words += ["--data", "calibration.jsonl"] if traits.reads != "nothing" else []
     else:
@@ -204,11 +204,10 @@ def _line(need: Need, method: Method, options: dict[str, Any], traits: Traits, a
     return " ".join([*words, "--out", "pruned"])
 
 
-def _amount(need: Need, method: Method, options: dict[str, Any]) -> list[str]:
+def _amount(need: Need, method: Method, recipe: Recipe, options: dict[str, Any]) -> list[str]:
     """How much is to go, in the words that the method understands; of whole layers, their share."""
     if "pattern" in options:
         return ["--sparsity_type", options["pattern"]]
-    traces = method(**options).structure.traces
-    if traces and not need.speaks and "budget" not in method.options:
+    if recipe.structure.traces and not need.speaks and "budget" not in method.options:
         return ["--budget", f"macs={1 - need.share:.0%}"]
     return ["--sparsity", f"{need.share:g}"] if method.takes_density else []

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from ..core.errors import PlanError
 from ..core.recipe import Recipe
 from ..core.types import Target
-from .blockwise.blocks import find_blocks
+from .blockwise.blocks import Block, find_blocks
 
 
 def targets_of(recipe: Recipe, model: nn.Module, example: Any = None) -> tuple[Target, ...]:
     """What a recipe may prune in a model; a walk by blocks is refused here where there are none."""
     if recipe.walk != "blocks":
         return recipe.structure.targets(model, example)
-    find_blocks(model)
-    return in_blocks(recipe, model, recipe.structure.targets(model, example))
+    blocks = find_blocks(model)
+    return in_blocks(recipe, blocks, recipe.structure.targets(model, example))
 
 
-def in_blocks(recipe: Recipe, model: nn.Module, found: tuple[Target, ...]) -> tuple[Target, ...]:
+def in_blocks(
+    recipe: Recipe, blocks: Sequence[Block], found: tuple[Target, ...]
+) -> tuple[Target, ...]:
     """The targets without those that touch none of the repeated blocks.
 
     Block by block, heads, poolers and projections of embeddings stay dense, as the classifier does. What
@@ -28,10 +30,6 @@ def in_blocks(recipe: Recipe, model: nn.Module, found: tuple[Target, ...]) -> tu
     """
     if getattr(recipe.structure, "include", ()):
         return found
-    try:
-        blocks = find_blocks(model)
-    except PlanError:
-        return found  # whoever walks them says that there are none
     touching = tuple(
         t for t in found if any(block.owns(m.param) for m in t.members for block in blocks)
     )

@@ -70,7 +70,12 @@ def _find(model: nn.Module, recipe: Recipe) -> Found:
         if one is not None:
             return one
         targets = recipe.structure.targets(shapes, example)
-        return Found(targets if recipe.basis is not None else in_blocks(recipe, model, targets))
+        if recipe.basis is not None:
+            return Found(targets)
+        try:
+            return Found(in_blocks(recipe, find_blocks(model), targets))
+        except PlanError:
+            return Found(targets)  # whoever walks the blocks says that there are none
 
 
 def _in_one_of_each(shapes: nn.Module, example: Any, structure: Structure) -> Found | None:

@@ -63,11 +63,11 @@ def unfuse(model: nn.Module, kind: type[nn.Module]) -> None:
     `nn.TransformerEncoder` packs what it gives to it without padding.
     """
     for module in model.modules():
-        within = any(isinstance(inner, kind) for inner in module.modules())
         if isinstance(module, kind) and hasattr(module, "_qkv_same_embed_dim"):
             cast(Any, module)._qkv_same_embed_dim = False
-        if isinstance(module, nn.TransformerEncoder) and within:
-            module.use_nested_tensor = False
+        if isinstance(module, nn.TransformerEncoder):
+            within = any(isinstance(inner, kind) for inner in module.modules())
+            module.use_nested_tensor = module.use_nested_tensor and not within
 
 
 def standard(module: nn.Module, attribute: str) -> bool:
