@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -13,6 +13,7 @@ from .graph.axes import Frozen, Slice, macs_of
 from .graph.infer import INTO_PART, OUT_OF_PART, layer_of
 from .graph.parts import within
 from .residual import Block
+from .table import Row, table, together
 
 EXPECTED = ("user input", "user output", "convolution window", INTO_PART, OUT_OF_PART)
 """Reasons nobody wonders about: shown with everything else only when all is asked for."""
@@ -81,8 +82,13 @@ class Structures(tuple[Axis, ...]):
         return self.trace.frozen
 
     def lines(self, everything: bool = False) -> Iterator[str]:
-        """The table, then what was frozen; `everything` adds axes' tensors and each frozen dimension."""
-        yield from _table(self, self.layers, everything)
+        """The table, then what was frozen.
+
+        Args:
+            everything: each structure in a line of its own with its tensors, and each frozen dimension.
+        """
+        rows = [*map(_row, self), *map(_layer, self.layers)]
+        yield from table(rows if everything else _brief(rows))
         yield ""
         on = sum(axis.default for axis in self)
         yield f"{len(self)} structures, {on} on by default; MACs are those of the whole example"
@@ -98,38 +104,33 @@ class Structures(tuple[Axis, ...]):
         return "\n".join(self.lines())
 
 
-_HEAD = ("name", "kind", "units", "members", "params/unit", "MACs/unit", "on", "removal")
-
-
-def _table(axes: tuple[Axis, ...], layers: tuple[Layer, ...], everything: bool) -> Iterator[str]:
-    rows = [_HEAD, *(_row(axis) for axis in axes), *(_layer(layer) for layer in layers)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-    for row, axis in zip(rows, [None, *axes, *[None] * len(layers)], strict=True):
-        cells = [
-            cell.rjust(width) if 2 <= i <= 5 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
-        if everything and axis is not None:
-            yield from (f"    {_slice(part)}" for part in axis.members)
-
-
-def _row(axis: Axis) -> tuple[str, ...]:
-    removal = "exact" if axis.exact else f"not exact: {axis.why}"
-    off = f"; {axis.note}" if axis.exact and axis.note else ""
-    off = off if axis.default else f"; off: {axis.note}"
+def _row(axis: Axis) -> Row:
+    """An axis, with its tensors as details."""
+    why = [] if axis.exact else [axis.why]
+    if not axis.default:
+        why.append(f"off: {axis.note}")
+    elif axis.exact and axis.note:
+        why.append(axis.note)
     counts = (axis.units, len(axis.members), axis.parameters, axis.macs)
-    return (
-        axis.name, axis.kind, *(f"{n:,}" for n in counts), "on" if axis.default else "off",
-        removal + off,
-    )  # fmt: skip
+    cells = (axis.kind, *(f"{n:,}" for n in counts), "on" if axis.default else "off")
+    removal = "exact" if axis.exact else "not exact"
+    details = tuple(f"    {_slice(part)}" for part in axis.members)
+    return Row(axis.name, cells, removal, "; ".join(why), details)
 
 
-def _layer(layer: Layer) -> tuple[str, ...]:
-    removal = "exact" if layer.exact else f"not exact: {layer.why}"
+def _layer(layer: Layer) -> Row:
+    """A block that may go whole."""
     counts = (1, layer.tensors, layer.parameters, layer.macs)
-    note = "; off: a whole block, taken by structure 'layers'"
-    return layer.name, "layers", *(f"{n:,}" for n in counts), "off", removal + note
+    cells = ("layers", *(f"{n:,}" for n in counts), "off")
+    note = "a whole block, taken by structure 'layers'"
+    if layer.exact:
+        return Row(layer.name, cells, "exact", note)
+    return Row(layer.name, cells, "not exact", f"{layer.why}; {note}")
+
+
+def _brief(rows: list[Row]) -> list[Row]:
+    """What is alike together, and without tensors."""
+    return [replace(row, details=()) for row in together(rows)]
 
 
 def _slice(part: Slice) -> str:
