@@ -24,7 +24,7 @@ from secateur.core.types import Member, Target, element_masks, keep_all
 
 AXIS_PACKAGES = (
     "structure", "basis", "initial", "criteria", "scope", "allocation", "schedule", "solve", "pressure",
-    "gates", "recover", "materialise",
+    "gates", "tuning", "recover", "materialise",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from secateur.engine.view import ModelView
 EXAMPLE = torch.zeros(1, 3)
 RANDOM = ("random",)
 """Criteria whose scores do not follow the weights."""
-DRAWN = (*RANDOM, "obd", "leading", "learned")
+DRAWN = (*RANDOM, "obd", "leading", "learned", "averaged")
 """Criteria that draw random numbers by the position of a weight, or go by the position alone."""
 FLAT = ("hrank",)
 """Criteria that need images: the maps of the network here are of one by one, and alike."""

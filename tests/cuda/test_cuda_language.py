@@ -18,6 +18,7 @@ from tests.cuda.place import DEVICE, agreement, apart, kept, placed_on
 pytest.importorskip("transformers")
 from secateur.engine.blockwise.folder import prune_folder
 from secateur.engine.blockwise.smaller import shrink_folder
+from secateur.engine.train import preset
 from secateur.saving import describe
 from tests.engine.blockwise import tiny
 from tests.language.conftest import add_tokenizer, data  # noqa: F401
@@ -75,6 +76,23 @@ def test_in_memory(case: str, record_property: Any) -> None:
     assert same >= 0.99
     if same == 1 and method != "slicegpt":  # a basis is known up to the signs of its axes
         assert apart(here.model, there.model) < 1e-3
+
+
+def test_while_adapters_train() -> None:
+    """The first update alone, before rounding has had any time to grow."""
+    rows = labelled()
+    training = preset("language").model_copy(update={"length": sc.Time(4, "it"), "batch_size": 2})
+    options = {"density": 0.5, "first": 1, "last": 1, "begin": "0it", "end": "3it"}
+    given = {name: torch.cat([batch[name] for batch in rows]) for name in rows[0]}
+    here, there = (
+        sc.prune(
+            network("llama").to(device), "loraprune", data=given, loss=loss, training=training,
+            trained=True, **options,
+        )
+        for device in ("cpu", DEVICE)
+    )  # fmt: skip
+    assert placed_on(there.model, DEVICE)
+    assert agreement(here.units, there.units) >= 0.95
 
 
 @pytest.mark.parametrize("method", ["head-pruning", "layer-dropping"])

@@ -71,6 +71,7 @@ OF_TRANSFORMERS = {
     "head-pruning",
     "layer-dropping",
     "llm-pruner",
+    "loraprune",
     "reap",
     "shortgpt",
     "shortened-llama",

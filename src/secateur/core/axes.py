@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .component import Component, Registry
 from .cost import Costs
-from .training import Gate, Initial, Pressure
+from .training import Gate, Initial, Pressure, Tuning
 from .types import Groups, Masks, RecoveryPlan, Scores, Target, Update
 
 Pool = Literal["sum", "mean", "norm", "max"]
@@ -385,6 +385,6 @@ class Materialiser(Component, ABC):
 
 
 AXES: tuple[type[Component], ...] = (
-    Structure, Basis, Initial, Criterion, Scope, Allocator, Schedule, Solver, Pressure, Gate, Recovery,
-    Materialiser,
+    Structure, Basis, Initial, Criterion, Scope, Allocator, Schedule, Solver, Pressure, Gate, Tuning,
+    Recovery, Materialiser,
 )  # fmt: skip

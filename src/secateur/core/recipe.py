@@ -23,7 +23,8 @@ from .axes import (
 )
 from .component import Component, Registry, words
 from .errors import PlanError
-from .training import Gate, Initial, Pressure
+from .following import Following
+from .training import Gate, Initial, Pressure, Tuning
 
 SCHEMA = 1
 """Version of the recipe's plain-data form; raised when a field changes its meaning."""
@@ -41,6 +42,7 @@ class Recipe(Component):
     another order; `initial` draws the weights of
     an untrained one anew. A `gate` stands in for the weights while the network trains; the schedule
     then says how much of them its masks keep at each step, and the last update comes when training ends.
+    With a `tuning` the main training leaves the weights frozen and trains what is put beside them.
     With `walk="blocks"` the repeated blocks of the model are pruned one after the other, each on
     what the pruned ones before it give; with `walk="layers"` the targets, in the order of the network.
 
@@ -65,6 +67,7 @@ class Recipe(Component):
     solver: Solver | None = None
     pressure: Pressure | None = None
     gate: Gate | None = None
+    tuning: Tuning | None = None
     recovery: Recovery | None = None
     materialise: Materialiser | None = None
     revive: bool = False
@@ -84,6 +87,7 @@ class Recipe(Component):
         self._check_order()
         self._check_pressure()
         self._check_gate()
+        self._check_tuning()
         self._check_holding()
         allowed = self.allocator.scopes
         if allowed and self.scope.name not in allowed:
@@ -196,8 +200,10 @@ class Recipe(Component):
     def _check_gate(self) -> None:
         """Learned scores need a gate that learns them, and a gate the freedom to choose anew."""
         gate, learned = self.gate, self.criterion.of_training
+        follows = isinstance(self.criterion, Following)
         if gate is None:
-            if learned and not (self.pressure is not None and self.pressure.marks):
+            marked = self.pressure is not None and self.pressure.marks
+            if learned and not follows and not marked:
                 raise PlanError(
                     f"criterion '{self.criterion.name}' scores by what a gate has learned; name a `gate`, "
                     "or a pressure that marks what is to go"
@@ -215,10 +221,38 @@ class Recipe(Component):
             f"schedule '{self.schedule.name}', which regrows": self.schedule.regrows,
             "`revive`": self.revive,
             "`connected`": self.connected,
+            f"criterion '{self.criterion}', which looks on by itself": follows,
         }
         for what in (word for word, given in ignored.items() if given):
             raise PlanError(
                 f"gate '{gate.name}' chooses anew at every training step; {what} cannot go with it"
+            )
+
+    def _check_tuning(self) -> None:
+        """Frozen weights cannot be moved; what would move them would be ignored."""
+        if isinstance(self.criterion, Following) and self.walk != "whole":
+            raise PlanError(
+                f"criterion '{self.criterion.name}' judges by what it saw of the whole network in training, "
+                f"which walk '{self.walk}' has no part in; use walk 'whole'"
+            )
+        if self.tuning is None:
+            return
+        plan = self.recovery.plan() if self.recovery is not None else None
+        ignored = {
+            f"walk '{self.walk}'": self.walk != "whole",
+            f"schedule '{self.schedule.name}', which regrows": self.schedule.regrows,
+            f"schedule '{self.schedule.name}', which holds nothing out": not self.schedule.holds,
+            f"solver '{self.solver}'": self.solver is not None,
+            f"gate '{self.gate}'": self.gate is not None,
+            f"initial '{self.initial}'": self.initial is not None,
+            f"pressure '{self.pressure}' in training": self.pushes("training"),
+            "`revive`": self.revive,
+            f"recovery '{self.recovery}', which goes back": plan and plan.weights != "keep",
+        }
+        for what in (word for word, given in ignored.items() if given):
+            raise PlanError(
+                f"tuning '{self.tuning.name}' leaves the weights frozen while it trains beside them; {what} "
+                "cannot go with it"
             )
 
     def _check_holding(self) -> None:

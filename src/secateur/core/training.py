@@ -14,7 +14,7 @@ from torch import Tensor
 from .component import Component, Registry
 from .cost import Counts
 from .errors import PlanError
-from .types import Target
+from .types import Adapter, Target
 
 Weights = Mapping[str, Tensor]
 """Parameter name -> value."""
@@ -213,3 +213,39 @@ class Initial(Component, ABC):
             fan_in: values that one output sums up.
             rng: a CPU generator.
         """
+
+
+class Adapting(Component):
+    """Low-rank adapters: W ← W + (alpha / rank) B A with A [rank, in] and B [out, rank] trained, W frozen.
+
+    Attributes:
+        rank: of B A.
+        alpha: scale of B A, over the rank.
+        dropout: on what enters A, while training.
+        layers: selectors of linear layers by name; empty = all but the classifier.
+    """
+
+    rank: int = Field(default=8, gt=0)
+    alpha: float = Field(default=16.0, gt=0, allow_inf_nan=False)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    layers: tuple[str, ...] = ()
+
+    @property
+    def adapter(self) -> Adapter:
+        """The same as plain data."""
+        return Adapter(self.rank, self.alpha, self.dropout, self.layers)
+
+
+class Tuning(Component, ABC):
+    """WHAT TRAINS in the main training: weights beside the network's own, which are frozen.
+
+    Updates of the masks interrupt such a training as any other. They look at the network with everything
+    merged; what they take out, the adapters lose too. When the training ends all is merged for good.
+    """
+
+    registry: ClassVar[Registry] = Registry("tuning")
+
+    @property
+    @abstractmethod
+    def adapter(self) -> Adapter:
+        """What is put beside which layers, as plain data."""

@@ -1,6 +1,8 @@
 """WHICH units are worth least: one criterion a file, each with its paper."""
 
 from .activation_taylor import ActivationTaylor
+from .averaged import Averaged
+from .balanced import Balanced
 from .block_influence import BlockInfluence
 from .bn_saliency import BnSaliency
 from .bn_scale import BnScale
@@ -39,6 +41,8 @@ from .wanda import Wanda
 
 __all__ = [
     "ActivationTaylor",
+    "Averaged",
+    "Balanced",
     "BlockInfluence",
     "BnSaliency",
     "BnScale",

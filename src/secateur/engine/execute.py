@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core.types import Target
+from .adapters import merged_meanwhile
 from .drawing import draw, passed_over
 from .evaluating import record, test_all
 from .program import Draw, Evaluate, Op, Prune, Restore, Snapshot, Train
@@ -63,7 +64,9 @@ def _carry_out(run: Run, op: Op) -> None:
     if isinstance(op, Train):
         train(run, op, save=checkpoint)
     elif isinstance(op, Prune):
-        prune(run, op)
+        optimizer = run.trainer.optimizer if run.trainer is not None else None
+        with merged_meanwhile(run.model, run.trainable, optimizer):
+            prune(run, op)
     elif isinstance(op, Draw):
         draw(run, op)
     elif isinstance(op, Snapshot):

@@ -52,6 +52,8 @@ class Plan:
         if recipe.basis is not None:
             yield f"basis {recipe.basis}"
         yield f"allocation {recipe.allocator}, schedule {recipe.schedule}"
+        if recipe.tuning is not None:
+            yield f"tuning {recipe.tuning}"
         yield f"recovery {recipe.recovery or 'none'}; needs {sorted(recipe.observed()) or 'no data'}"
         yield (
             f"{len(self.targets)} targets, {self.units:,} units of {self.parameters:,} parameters, "

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ..core.errors import PlanError
+from ..core.following import Following
 from ..core.recipe import Recipe
 from ..core.time import Time
 from ..core.types import Adapter, RecoveryPlan, Update
@@ -25,7 +26,8 @@ class Train:
         constant: one learning rate instead of the training schedule.
         lr_scale: factor on the learning rate.
         fresh: whether the optimiser starts anew.
-        adapter: train low-rank weights beside the others, merged at `stop`; None trains them all.
+        adapter: train low-rank weights beside the others; None trains them all.
+        merges: whether those are merged at `stop`, and not trained on.
     """
 
     stage: str
@@ -35,6 +37,7 @@ class Train:
     lr_scale: float = 1.0
     fresh: bool = True
     adapter: Adapter | None = None
+    merges: bool = True
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,10 @@ def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = Fals
     back = recovery.rewind_to.steps(steps_per_epoch, total)
     during = [u for u in updates if u.step.steps(1, 0) < total or recipe.gate is not None]
     after = updates[len(during) :]
-    works = bool(during) or recipe.pushes("training")
+    works = bool(during) or recipe.pushes("training") or bool(_of_training(recipe))
     length = 0 if trained and not works else total
-    ops: list[Op] = [*_training(during, length, _snapshots(recovery, back))]
+    adapter = recipe.tuning.adapter if recipe.tuning is not None else None
+    ops: list[Op] = [*_training(during, length, _snapshots(recovery, back), adapter)]
     if total or after or not updates:
         ops.append(Evaluate(len(during), "trained"))
     if recipe.gate is not None and not recovery.idle:
@@ -138,21 +142,28 @@ def _check_trainable(recipe: Recipe, plan: RecoveryPlan, spe: int, total: int) -
             f"recovery '{recipe.recovery}' trains, but no training was given; "
             "pass training data and a training configuration"
         )
-    if recipe.pushes("training") and total == 0:
-        assert recipe.pressure is not None
+    of_training = _of_training(recipe)
+    if recipe.pushes("training"):
+        of_training = f"pressure '{recipe.pressure.name}'" if recipe.pressure else ""
+    if recipe.gate is not None:
+        of_training = f"gate '{recipe.gate.name}'"
+    if of_training and total == 0:
         raise PlanError(
-            f"pressure '{recipe.pressure.name}' works while the network trains; pass training data "
-            "and a training configuration"
-        )
-    if recipe.gate is not None and total == 0:
-        raise PlanError(
-            f"gate '{recipe.gate.name}' works while the network trains; pass training data and a "
-            "training configuration"
+            f"{of_training} works while the network trains; pass training data and a training "
+            "configuration"
         )
     if recipe.schedule.regrows and total == 0:
         raise PlanError(
             f"schedule '{recipe.schedule.name}' works during training; give a training configuration"
         )
+
+
+def _of_training(recipe: Recipe) -> str:
+    """What of a recipe has its part in the main training, beside pressures and gates."""
+    if recipe.tuning is not None:
+        return f"tuning '{recipe.tuning.name}'"
+    follows = isinstance(recipe.criterion, Following)
+    return f"criterion '{recipe.criterion.name}'" if follows else ""
 
 
 def _check_rewind(recipe: Recipe, plan: RecoveryPlan, trained: bool, several: bool) -> None:
@@ -174,7 +185,9 @@ def _snapshots(plan: RecoveryPlan, back: int) -> set[int]:
     return {0, back} if plan.weights == "rewind" else {0}
 
 
-def _training(during: Iterable[Update], total: int, snapshots: set[int]) -> list[Op]:
+def _training(
+    during: Iterable[Update], total: int, snapshots: set[int], adapter: Adapter | None
+) -> list[Op]:
     """The main training, cut where weights are remembered or updates happen."""
     ops: list[Op] = []
     at = 0
@@ -185,7 +198,8 @@ def _training(during: Iterable[Update], total: int, snapshots: set[int]) -> list
         stops.setdefault(update.step.steps(1, 0), []).append(op)
     for step in sorted({*stops, total}):
         if step > at:
-            ops.append(Train("dense", at, step, fresh=at == 0))
+            ends = step == total
+            ops.append(Train("dense", at, step, fresh=at == 0, adapter=adapter, merges=ends))
             at = step
         ops += stops.get(step, [])
     return ops

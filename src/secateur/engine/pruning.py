@@ -92,7 +92,9 @@ def _writers(target: Target, parameters: Mapping[str, Tensor]) -> tuple[Member, 
 
 
 def _learned(run: Run) -> Mapping[str, Tensor]:
-    """What the gate has learned of each target's units, or the pressure has spared, in the training."""
+    """What training has told of each target's units: criterion, gate, or pressure, which spared some."""
+    if run.followed:
+        return run.followed
     if run.trainer is None or not run.recipe.criterion.of_training:
         return {}
     if run.trainer.gated is not None:

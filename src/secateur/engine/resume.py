@@ -20,6 +20,7 @@ def checkpoint(run: Run) -> None:
     named |= {f"mask/{name}": mask for name, mask in run.masks.items()}
     for number, drawn in enumerate(run.drawn):
         named |= {f"drawn/{number}/{name}": mask for name, mask in drawn.items()}
+    named |= {f"followed/{name}": known for name, known in run.followed.items()}
     place = asdict(run.place) | {"seconds": run.seconds}
     run.store.checkpoint(Saved(named, {"place": place, "trainer": trainer}))
 
@@ -34,6 +35,8 @@ def resume(run: Run) -> bool:
     run.masks = {t.name: saved.tensors[f"mask/{t.name}"].to(device) for t in run.targets}
     run.mask_weights()
     run.drawn = _drawn(run, saved)
+    known = {t.name: saved.tensors.get(f"followed/{t.name}") for t in run.targets}
+    run.followed = {name: value.to(device) for name, value in known.items() if value is not None}
     state = {k[6:]: v for k, v in saved.tensors.items() if k.startswith("state/")}
     if saved.meta["trainer"] is None:
         run.model.load_state_dict(state)

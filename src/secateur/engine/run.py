@@ -147,6 +147,8 @@ class Run:
         self.hard = HardMasks(model, self.elements())
         self.drawn: list[Masks] = []
         """The masks drawn last, oldest first, while none has settled yet."""
+        self.followed: dict[str, Tensor] = {}
+        """Target -> what a criterion that looks on while the network trains knows of its units."""
         self.trainer: Trainer | None = None
         self.trainable = [n for n, p in model.named_parameters() if p.requires_grad]
         self.cut: list[str] = []

@@ -10,11 +10,13 @@ from typing import Any, Literal
 from torch import nn
 
 from ..core.errors import PlanError
+from ..core.following import Following
 from ..core.recipe import Recipe
 from ..core.time import Time
 from ..materialise import HardMasks
-from .adapters import attach, merge
+from .adapters import attach, check, merge
 from .ahead import counts_ahead
+from .following import follower
 from .gating import gated
 from .program import Draw, Prune, Train
 from .run import Run
@@ -44,7 +46,7 @@ def train(run: Run, op: Train, save: Callable[[Run], None]) -> None:
     scale = 1.0 if op.constant else op.lr_scale
     start = op.start + run.place.inside
     run.trainer.run(start, op.stop, lr_scale=scale, on_step=after_step, on_epoch=after_epoch)
-    if op.adapter is not None:
+    if op.adapter is not None and op.merges:
         adopt_average(run)
         merge(run.model, run.trainable)
         run.trainer = None
@@ -74,6 +76,8 @@ def new_trainer(run: Run, op: Train) -> Trainer:
         training = training.constant(Time(op.stop, "it"), op.lr_scale)
     teacher = _teacher(run) if training.distil and op.stage != "dense" else None
     if op.adapter is not None:
+        if op.stage == "dense":
+            check(run.model, op.adapter, run.targets)
         attach(run.model, op.adapter, setting.seed, op.stage)
     run.place.trained[op.stage] = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
     if op.stage == "dense":  # nobody to learn from yet
@@ -94,11 +98,14 @@ def new_trainer(run: Run, op: Train) -> Trainer:
         counts=counts_ahead(run),
         gated=gated(run, op),
         cost=run.costs[weighs] if weighs is not None else None,
+        watch=follower(run),
     )
 
 
 def _check_average(recipe: Recipe, training: Training) -> None:
     """A training that ends with an average of its weights forgets what its pressure has marked."""
+    if isinstance(recipe.criterion, Following):
+        return
     if recipe.gate is None and recipe.criterion.of_training and training.ema is not None:
         raise PlanError(
             f"criterion '{recipe.criterion.name}' goes by what pressure '{recipe.pressure}' marks, which "
@@ -134,6 +141,8 @@ def _is_dense(run: Run, op: Train) -> bool:
     """Whether the network is what any method would have trained: not pruned, nor made ready for it."""
     recipe = run.recipe
     if recipe.pushes("training") or recipe.gate is not None or recipe.initial is not None:
+        return False
+    if recipe.tuning is not None or isinstance(recipe.criterion, Following):
         return False
     pruned = run.place.settled is not None
     pruned |= any(isinstance(o, Prune) for o in run.ops[: run.place.at])

@@ -55,7 +55,7 @@ class ModelView:
         self.learned: Mapping[str, Tensor] = learned or {}
         self.progress = progress
         self.costs: Costs = costs if costs is not None else {}
-        self._params = dict(model.named_parameters())
+        self._params = self._parameters(model)
         device = self._params[targets[0].members[0].param].device
         self.masks: Mapping[str, Tensor] = masks if masks is not None else keep_all(targets, device)
         self._stats = stats or {}
@@ -64,6 +64,9 @@ class ModelView:
         self.notes: dict[str, dict[str, object]] = {}
         """Target -> what criteria and solvers have said of it."""
         self._model = model
+
+    def _parameters(self, model: nn.Module) -> dict[str, Tensor]:
+        return dict(model.named_parameters())
 
     def weight(self, param: str) -> Tensor:
         """The parameter's current value, detached; NaN or infinite values are refused."""

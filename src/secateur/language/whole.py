@@ -85,7 +85,7 @@ def prune_whole(
 ) -> Done:
     """Prune the model of a folder in memory and save what is left; `why` it is not done by blocks."""
     check_memory(expected_peak(Shards(source), recipe), source, why, given.device)
-    needs = recipe.observed() or recipe.recovery
+    needs = recipe.observed() or recipe.recovery or recipe.tuning
     ready = prepared(source, recipe, given, needed=bool(needs))
     return_freed_tensors()
     model = opened(source).to(given.device)
@@ -117,13 +117,14 @@ def _pruned(
 ) -> Result:
     """The masked model, recovered where the recipe says so."""
     calibration = ready.calibration
-    training = given.training or (preset("language") if recipe.recovery is not None else None)
+    trains = recipe.recovery is not None or recipe.tuning is not None
+    training = given.training or (preset("language") if trains else None)
     batches = with_labels(calibration.batches) if calibration is not None else None
     data: Any = batches
     val = None
     if training is not None:
         if batches is None:
-            raise DataError("a recovery trains on the calibration data; give data")
+            raise DataError("adapters and recoveries train on the calibration data; give data")
         data = stacked(batches)
         if given.compare and ready.texts is not None:
             val = _validation(ready.tokenizer, ready.texts, calibration)

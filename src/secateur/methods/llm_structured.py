@@ -9,12 +9,22 @@ from ..basis import PrincipalAxes
 from ..core.axes import Allocator, Recovery
 from ..core.cards import method
 from ..core.recipe import Recipe
-from ..criteria import CoupledTaylor, Fluctuation, InputEnergy, Leading, RouterWeighted
+from ..criteria import (
+    Averaged,
+    Balanced,
+    CoupledTaylor,
+    Fluctuation,
+    InputEnergy,
+    Leading,
+    RouterWeighted,
+    Taylor,
+)
 from ..recover import Lora
-from ..schedule import OneShot
+from ..schedule import Cubic, OneShot
 from ..scope import Tensorwise
 from ..solve import BiasCompensation
 from ..structure import Coupled, Experts, Protected, RotatedResidual
+from ..tuning import LowRank
 
 PARTS = ("neurons", "heads")
 """FFN neurons, and heads: a key-value head with the query heads that share it."""
@@ -107,6 +117,58 @@ def llm_pruner(
         allocator=shares(across),
         schedule=OneShot(density=density),
         recovery=adapters(lora, rank),
+    )
+
+
+@method(
+    "loraprune",
+    family="language models",
+    paper="LoRAPrune: Structured Pruning Meets Low-Rank Parameter-Efficient Fine-Tuning",
+    authors="Zhang et al.",
+    year=2023,
+    arxiv="2305.18403",
+)
+def loraprune(
+    density: float = 0.5,
+    begin: str = "10%",
+    end: str = "90%",
+    every: str = "10it",
+    order: Literal["absolute", "squared"] = "absolute",
+    balanced: bool = True,
+    decay: float = 0.9,
+    first: int = 3,
+    last: int = 1,
+    across: bool = False,
+    kinds: tuple[str, ...] = PARTS,
+    rank: int = 8,
+    alpha: float = 16.0,
+    dropout: float = 0.05,
+    layers: tuple[str, ...] = (),
+) -> Recipe:
+    """Take out neurons and heads step by step while adapters train, judged by the adapters' gradients alone.
+
+    The network computes with W + s B A, W frozen, s = `alpha` / `rank`; A and B train. At every step
+    ĝ = ∂L/∂B A + B ∂L/∂A − ∂L/∂B ∂L/∂A stands for the gradient of W, so that no gradient of a frozen
+    weight is ever taken. A unit's score is Σ|ĝ (W + s B A)| over its elements (`order` absolute) or
+    Σ(ĝ (W + s B A))² (squared), averaged over the steps, s_t = `decay` s_{t−1} + (1 − `decay`) new.
+    From `begin` to `end` the density falls along a cubic ramp, an update `every` so often, to `density`
+    in every block but the `first` and `last` ones, which stay whole; what is left of the training
+    repairs. Adapters are merged at its end. The paper squares and adds up plainly; the official code
+    takes absolute values, and divides those of each tensor by their norm over its units before they
+    are added (`balanced`): that is the default here. It spares the first tenth of the blocks and the last (3
+    and 1 of LLaMA-7B's 32), and its ramp never takes the last step; here it ends at `density` exactly. A
+    head goes with the query heads that share its keys and values. Bring a trained model and a training
+    (`preset("language")` with a length: the official code trains 2 or 3 epochs at 1e-4 to 3e-4); give
+    `first=0, last=0` for a network of few blocks.
+    """
+    taylor = Taylor(order=order)
+    return Recipe(
+        structure=Protected(inner=Coupled(kinds=kinds), first=first, last=last),
+        criterion=Averaged(inner=Balanced(inner=taylor) if balanced else taylor, decay=decay),
+        scope=Tensorwise(),
+        allocator=shares(across),
+        schedule=Cubic(density=density, begin=begin, end=end, every=every),
+        tuning=LowRank(rank=rank, alpha=alpha, dropout=dropout, layers=layers),
     )
 
 

@@ -10,11 +10,12 @@ from ..core.axes import Recovery
 from ..core.component import register
 from ..core.errors import PlanError
 from ..core.time import TimeField
-from ..core.types import Adapter, RecoveryPlan
+from ..core.training import Adapting
+from ..core.types import RecoveryPlan
 
 
 @register("lora")
-class Lora(Recovery):
+class Lora(Adapting, Recovery):
     """W ← W + (alpha / rank) B A with A [rank, in] and B [out, rank] trained, W frozen.
 
     Adapters sit beside linear layers for `length` at a constant rate, then are merged: the network
@@ -25,10 +26,6 @@ class Lora(Recovery):
     Attributes:
         length: how long to train, e.g. `2ep`.
         lr_scale: factor on the training's peak learning rate.
-        rank: of B A.
-        alpha: scale of B A, over the rank.
-        dropout: on what enters A, while training.
-        layers: selectors of linear layers by name; empty = all but the classifier.
 
     Paper: Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang, Chen 2021, arXiv 2106.09685; after structured
     pruning as in Ma et al. 2023, arXiv 2305.11627, whose rank is 8 with alpha 16.
@@ -36,10 +33,6 @@ class Lora(Recovery):
 
     length: TimeField
     lr_scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    rank: int = Field(default=8, gt=0)
-    alpha: float = Field(default=16.0, gt=0, allow_inf_nan=False)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    layers: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _trains(self) -> Any:
@@ -52,7 +45,6 @@ class Lora(Recovery):
 
     def plan(self) -> RecoveryPlan:
         """Weights kept, a constant rate, adapters."""
-        adapter = Adapter(self.rank, self.alpha, self.dropout, self.layers)
         return RecoveryPlan(
-            schedule="constant", length=self.length, lr_scale=self.lr_scale, adapter=adapter
+            schedule="constant", length=self.length, lr_scale=self.lr_scale, adapter=self.adapter
         )

@@ -66,6 +66,7 @@ class Trainer:
         counts: target -> units that will stay, for a pressure that foresees it.
         gated: what stands in for the weights while gradients are taken, and learns from them.
         cost: what a pressure that weighs units is to go by.
+        watch: called at every step, when the gradients are as the optimiser gets them.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Trainer:
         counts: Counts | None = None,
         gated: Gated | None = None,
         cost: Cost | None = None,
+        watch: Callable[[], None] | None = None,
     ) -> None:
         self.model, self.training, self.batches, self.masks = model, training, batches, masks
         self.seed, self.stage, self._next = seed, stage, 0
@@ -94,7 +96,7 @@ class Trainer:
         groups = parameter_groups(model, training.weight_decay, training.decay_norms, apart)
         self.optimizer = training.optimiser.build(groups, training.lr)
         self.average = Average(model, training.ema) if training.ema is not None else None
-        self.gated = gated
+        self.gated, self._watch = gated, watch
         self._push = None
         if pressure is not None:
             steps = training.total(batches.steps_per_epoch)
@@ -235,6 +237,8 @@ class Trainer:
             self._push.add(step)
         if self.training.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
+        if self._watch is not None:
+            self._watch()
         if scaler is None:
             self.optimizer.step()
         else:
