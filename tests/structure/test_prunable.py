@@ -62,6 +62,34 @@ def test_attention_and_recurrent_weights() -> None:
     ]  # fmt: skip
 
 
+class Stacked(nn.Module):
+    """Experts: gate and up projection in one tensor, then down."""
+
+    def __init__(self, first: tuple[int, int], second: tuple[int, int], **said: object) -> None:
+        super().__init__()
+        self.num_routed_experts = 3
+        self.up = nn.Parameter(torch.zeros(3, *first))
+        self.down = nn.Parameter(torch.zeros(3, *second))
+        vars(self).update(said)
+
+
+@pytest.mark.parametrize(
+    ("experts", "dims"),
+    [
+        (Stacked((12, 4), (4, 6)), ("expert", "out", "in")),
+        (Stacked((4, 12), (6, 4)), ("expert", "in", "out")),  # as Llama 4 has them
+        (Stacked((4, 4), (4, 4), is_transposed=True), ("expert", "in", "out")),
+        (Stacked((4, 4), (4, 4)), ("expert", "out", "in")),
+        (Stacked((8, 4), (4, 4)), ("expert", "out", "in")),
+        (Stacked((4, 8), (4, 4)), ("expert", "in", "out")),
+    ],
+)
+def test_which_side_of_stacked_experts_is_the_input(
+    experts: nn.Module, dims: tuple[str, ...]
+) -> None:
+    assert [w.dims for w in prunable(experts)] == [dims, dims]
+
+
 def test_integer_weights_and_biases_are_left_alone() -> None:
     layer = nn.Linear(2, 2)
     del layer.weight
@@ -86,6 +114,15 @@ def test_the_classifier_is_the_linear_layer_that_runs_last() -> None:
     assert classifier(Net(), IMAGE) == "head"
     assert classifier(Net(), {"x": IMAGE}) == "head"
     assert classifier(Net(), (IMAGE,)) == "head"
+
+
+def test_without_an_example_it_is_what_the_model_calls_its_output_embeddings() -> None:
+    """As CamemBERT, which registers its head before its body; a model on the meta device cannot run."""
+    net = Net()
+    net.get_output_embeddings = lambda: net.head
+    assert classifier(net) == "head"
+    net.get_output_embeddings = lambda: None
+    assert classifier(net) == "hidden"
 
 
 def test_without_linear_layers_it_is_the_last_convolution() -> None:

@@ -88,7 +88,11 @@ def _claim(taken: set[int], features: Tensor, target: Target, param: str) -> Non
 
 def _give_bias(layer: nn.Module) -> None:
     """Add a bias of zeros to a linear layer or convolution."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
+    weight = getattr(layer, "weight", None)
+    if not isinstance(weight, Tensor) or weight.dim() == 3:
+        raise PlanError(
+            f"{type(layer).__name__} holds several matrices in one tensor, as experts do, and takes no "
+            "bias to make up for what is removed; name other kinds, or leave the compensation out"
+        )
     zeros = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device)
     layer.bias = nn.Parameter(zeros, requires_grad=weight.requires_grad)

@@ -93,8 +93,10 @@ class Coupled(Structure):
         every = {axis.name: axis for axis in axes}
         present = {axis.kind for axis in axes}
         for kind in self.kinds:
-            if kind not in (*KINDS, *present) or not present & set(self.kinds):
+            if kind not in (*KINDS, *present):
                 raise unknown("kind of structure to prune in this network", kind, present)
+        if self.kinds and not present & set(self.kinds):
+            raise _nothing_of(self.kinds, axes)
         named = set(pick(self.include, every, "structure"))
         gone = set(pick(self.exclude, every, "structure"))
         chosen = (a for a in axes if self._on(a, named) and a.name not in gone)
@@ -113,6 +115,24 @@ class Coupled(Structure):
                     f"removing units of '{axis.name}' does not equal masking them "
                     f"({axis.why or 'norm without scale'}); exact_only=False prunes it all the same"
                 )
+
+
+def _nothing_of(kinds: Sequence[str], axes: Sequence[Axis]) -> PlanError:
+    """That a network has nothing of what is asked for, what it has, and how that is asked for."""
+    has = sorted({axis.kind for axis in axes if axis.default})
+    said = f"this network has no {' and no '.join(kinds)} to choose from"
+    if not has:
+        return PlanError(f"{said}, nor anything else that may go; `secateur trace` says why")
+    said += f", but {', '.join(has)}; what may go is an option of the method (kinds, or prune)"
+    if "heads" in has:
+        said += ": kinds=('heads',), or prune='attention'"
+    if "expert width" in has:
+        said += (
+            ". The neurons of its experts lie in one tensor (expert width), where weights and gradients "
+            "can be judged, but not what flows; methods for mixtures take whole experts out "
+            "(`secateur methods`)"
+        )
+    return PlanError(said)
 
 
 Chosen: TypeAlias = "str | int | Sequence[str | int] | None"

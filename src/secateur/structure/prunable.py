@@ -56,8 +56,7 @@ def _dims(module: nn.Module, tensor: torch.Tensor) -> tuple[str, ...] | None:
     if _stores_input_first(module, tensor):
         return ("in", "out")
     if _stacks_experts(module, tensor):
-        turned = bool(getattr(module, "is_transposed", False))
-        return (EXPERT, "in", "out") if turned else (EXPERT, "out", "in")
+        return (EXPERT, "in", "out") if _turned(module, tensor) else (EXPERT, "out", "in")
     return None
 
 
@@ -68,16 +67,32 @@ def _stores_input_first(module: nn.Module, tensor: torch.Tensor) -> bool:
 
 
 def _stacks_experts(module: nn.Module, tensor: torch.Tensor) -> bool:
-    """A tensor [experts, ., .] of a module that says how many experts it has."""
-    experts = getattr(module, "num_experts", None)
-    return tensor.dim() == 3 and isinstance(experts, int) and tensor.shape[0] == experts
+    """A tensor [experts, ., .] of a module that says in an attribute how many experts it has."""
+    said = (n for a, n in vars(module).items() if "experts" in a and type(n) is int)
+    return tensor.dim() == 3 and tensor.shape[0] in said
+
+
+def _turned(module: nn.Module, tensor: torch.Tensor) -> bool:
+    """Whether a stacked weight stores its inputs first.
+
+    Where the module does not say it, gate and up projection in one tell: [., a, 2b] writes what [., b, a]
+    reads if inputs come first, [., 2b, a] and [., a, b] if outputs do.
+    """
+    said = getattr(module, "is_transposed", None)
+    if said is not None:
+        return bool(said)
+    stacks = [tuple(p.shape[1:]) for p in module.parameters(recurse=False) if p.dim() == 3]
+    return any(a[0] == b[1] and a[1] == 2 * b[0] for a in stacks for b in stacks)
 
 
 def classifier(model: nn.Module, example: Any = None) -> str | None:
     """Name of the last linear layer or, without one, the last convolution; None if there is none.
 
-    With an example the layer that ran last counts, otherwise the one registered last.
+    With an example the layer that ran last counts, otherwise what a language model calls its output
+    embeddings, or the one registered last.
     """
+    if example is None and (named := _output_embeddings(model)):
+        return named
     every = dict(model.named_modules())
     heads: dict[str, nn.Module] = {n: m for n, m in every.items() if isinstance(m, nn.Linear)}
     if not heads:
@@ -85,6 +100,15 @@ def classifier(model: nn.Module, example: Any = None) -> str | None:
     ran = list(_order(model, heads, example)) if example is not None and heads else []
     last = ran or list(heads)
     return last[-1] if last else None
+
+
+def _output_embeddings(model: nn.Module) -> str | None:
+    """The linear layer that transformers' models name as their head; some register it first."""
+    named = getattr(model, "get_output_embeddings", None)
+    head = named() if callable(named) else None
+    if not isinstance(head, nn.Linear):
+        return None
+    return next((name for name, module in model.named_modules() if module is head), None)
 
 
 def _order(model: nn.Module, layers: dict[str, nn.Module], example: Any) -> Iterator[str]:

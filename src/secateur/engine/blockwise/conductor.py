@@ -19,6 +19,7 @@ from ...core.errors import DataError, PlanError
 from ..collect.observing import forward
 from .activations import Activations
 from .blocks import Block
+from .handed import handed_on, kept_of
 
 Batch = Any
 """Keywords of one call of the model, or an input, or a pair of input and target."""
@@ -124,7 +125,8 @@ class Conductor:
     def _stand_in(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if name in self._done:
-                return self._now.outputs[self.blocks[name].stack].get(self._number)
+                kept = self._now.outputs[self.blocks[name].stack].get(self._number)
+                return handed_on(kept, (args, kwargs))
             if self._wanted != name:
                 raise _Stop(name, (args, kwargs))
             return original(*args, **kwargs)
@@ -206,8 +208,9 @@ class Conductor:
     def finish(self, block: Block) -> None:
         """Keep what the block gives now as the input of what follows."""
         after = self.stream.room(block.name)
-        for number, output in self.outputs_of(block):
-            after.put(number, output)
+        for number in range(len(self.batches)):
+            reached = self._reach(block, number, block.name)
+            after.put(number, kept_of(reached.output, reached.given))
         self.skip(block, after)
 
     def skip(self, block: Block, after: Activations) -> None:

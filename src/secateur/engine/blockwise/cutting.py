@@ -27,6 +27,7 @@ from ..step import solve
 from .activations import InMemory, OnDisk
 from .blocks import Block
 from .conductor import Batch, Conductor
+from .handed import kept_of
 from .job import Job
 from .scoring import ScoreShelf
 from .skeleton import Skeleton
@@ -99,7 +100,7 @@ class Cutter:
                 block, args, kwargs = reached
                 output = self._one(block, (args, kwargs))
                 flow = self._flow(block.name)
-                flow.put(0, output)
+                flow.put(0, kept_of(output, (args, kwargs)))
                 self.shelf.note()
                 conductor.skip(block, flow)
                 conductor.forget()

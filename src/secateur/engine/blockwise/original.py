@@ -14,6 +14,7 @@ from ..collect.observing import first_of
 from .activations import Activations
 from .blocks import Block
 from .conductor import Conductor, Stream
+from .handed import Given, kept_of
 from .stages import Stage, owner, stopping
 
 
@@ -34,6 +35,7 @@ class Original:
         self._conductor = conductor
         self._held: tuple[Block, nn.Module] | None = None
         self._entered: dict[str, list[Tensor]] = {}
+        self._given: Given = ((), {})
 
     def hold(self, block: Block) -> None:
         """Copy the block, whose weights are those of the dense network now."""
@@ -44,7 +46,8 @@ class Original:
         block, _ = self._at_hand()
         after = self.stream.room(block.name)
         for number in range(len(self._conductor.batches)):
-            after.put(number, self.run(number))
+            output = self.run(number)
+            after.put(number, kept_of(output, self._given))
         self.stream.follow(block, after)
         self._held = None
 
@@ -53,7 +56,7 @@ class Original:
         """What the dense block gives for a batch; None where layers were watched and no more is needed."""
         block, module = self._at_hand()
         self._entered.clear()
-        args, kwargs = self._conductor.given(block, number, self.stream)
+        args, kwargs = self._given = self._conductor.given(block, number, self.stream)
         try:
             return module(*args, **kwargs)
         except _Enough:

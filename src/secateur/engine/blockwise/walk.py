@@ -69,7 +69,22 @@ def walk(
             visit = _Visit(conductor, original, block, job, shelf, done, surveyed, orders)
             visit.carry_out()
             timer(block)
+    _note_unreached(model, blocks, job, shelf, done)
     return done
+
+
+def _note_unreached(
+    model: nn.Module, blocks: Sequence[Block], job: Job, shelf: Shelf, done: Walked
+) -> None:
+    """Rows of the blocks that no batch runs through, such as those of an image encoder; they stay."""
+    seen = {row["block"] for row in done.rows}
+    for block in (b for b in blocks if b.name not in seen):
+        for target in job.of(block):
+            where = model.get_parameter(target.members[0].param).device
+            mask = job.kept(target, torch.device("cpu") if where.type == "meta" else where)
+            if shelf.keeps_masks:
+                done.masks[target.name] = mask
+            done.rows.append(_row(block, target, mask) | {UNCALLED: True})
 
 
 def _original(conductor: Conductor, job: Job, shelf: Shelf) -> Original | None:

@@ -13,7 +13,10 @@ from torch.overrides import TorchFunctionMode
 
 from ...core.errors import DataError
 
-PRODUCTS = {F.linear, torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__}
+PRODUCTS = {
+    F.linear, torch.matmul, torch.mm, torch.bmm,
+    Tensor.matmul, Tensor.mm, Tensor.bmm, Tensor.__matmul__,
+}  # fmt: skip
 """Functions of (rows, matrix) by which experts multiply."""
 
 Feed = Callable[[str, int, Tensor], None]
@@ -21,31 +24,37 @@ Feed = Callable[[str, int, Tensor], None]
 
 
 class Multiplications(TorchFunctionMode):
-    """Sees every product with a slice of a stacked weight, however the experts are written.
+    """Sees every product with a stacked weight or a slice of it, however the experts are written.
 
     Args:
         weights: name -> [experts, ., .].
         feed: gets the rows [n, in] that meet an expert.
+        padding: knows which rows of a product are none.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], feed: Feed) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], feed: Feed, padding: _Padding) -> None:
         super().__init__()
         self._weights = {w.untyped_storage().data_ptr(): (n, w) for n, w in weights.items()}
-        self._feed = feed
+        self._feed, self._padding = feed, padding
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if func in PRODUCTS and len(args) > 1 and isinstance(args[1], Tensor):
-            self._look(args[0], args[1])
+            found = self._weights.get(args[1].untyped_storage().data_ptr())
+            if found is not None:
+                self._look(*found, *args[:2])
         return func(*args, **(kwargs or {}))
 
-    def _look(self, rows: Tensor, slice: Tensor) -> None:
-        found = self._weights.get(slice.untyped_storage().data_ptr())
-        if found is not None and slice.dim() == 2:
-            name, stacked = found
-            expert = (slice.storage_offset() - stacked.storage_offset()) // stacked[0].numel()
+    def _look(self, name: str, stacked: Tensor, rows: Tensor, factor: Tensor) -> None:
+        if factor.dim() == 2:
+            expert = (factor.storage_offset() - stacked.storage_offset()) // stacked[0].numel()
+            self._padding.told(name)
             self._feed(name, expert, rows.reshape(-1, rows.shape[-1]))
+        elif factor.dim() == 3 and len(factor) == len(stacked):
+            batches = rows.expand(len(factor), *rows.shape[-2:])  # [experts, rows, in]
+            for expert, given in enumerate(batches):
+                self._feed(name, expert, self._padding.reached(name, given))
 
 
 @contextmanager
@@ -54,18 +63,23 @@ def multiplying(
 ) -> Iterator[None]:
     """Inside, experts run one by one, without padding, and what each multiplies is fed.
 
+    Where all experts run at once on all tokens (`bmm`), as Llama 4's, a token is one expert's if
+    it is given to it as anything but zeros: that is how such a mixture leaves tokens out.
+
     Args:
         model: the network or block that owns the weights.
         weights: name -> stacked weight.
         valid: which tokens count; the others are sent to no expert.
     """
     owners = {model.get_submodule(name.rpartition(".")[0]) for name in weights}
+    padding = _Padding(valid)
     with ExitStack() as stack:
         for owner in owners:
-            hook = owner.register_forward_pre_hook(_without_padding(valid), with_kwargs=True)
+            hook = owner.register_forward_pre_hook(padding.leave_out, with_kwargs=True)
             stack.callback(hook.remove)
+            stack.callback(owner.register_forward_hook(padding.put_back).remove)
             stack.enter_context(_one_by_one(owner))
-        stack.enter_context(Multiplications(weights, feed))
+        stack.enter_context(Multiplications(weights, feed, padding))
         yield
 
 
@@ -84,26 +98,57 @@ def _one_by_one(owner: nn.Module) -> Iterator[None]:
         config._experts_implementation = before  # type: ignore[union-attr]
 
 
-def _without_padding(valid: Callable[[], Tensor | None]) -> Callable[..., Any]:
-    """A hook that sends padding to expert number `num_experts`, which the loop leaves out."""
+class _Padding:
+    """Keeps tokens that are none from experts: from what their module is given, or from its products."""
 
-    def hook(owner: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        mask = valid()
-        if mask is None or bool(mask.all()):
+    def __init__(self, valid: Callable[[], Tensor | None]) -> None:
+        self._valid = valid
+        self._left: Tensor | None = None
+        """Which tokens the module that runs now was given; None = all."""
+
+    def _mask(self) -> Tensor | None:
+        """Which tokens count, flat, where some do not and are not left out already."""
+        mask = self._valid()
+        return (
+            None if self._left is not None or mask is None or bool(mask.all()) else mask.flatten()
+        )
+
+    def leave_out(self, owner: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A hook: modules that are told which token goes to which expert get those that count."""
+        self._left, mask = None, self._mask()
+        given = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
+        if mask is None or all(v.is_floating_point() for v in given):
             return None
-        values = [*args, *kwargs.values()]
-        chosen = [v for v in values if isinstance(v, Tensor) and not v.is_floating_point()]
-        if len(chosen) != 1 or chosen[0].shape[0] != mask.numel():
+        if any(not v.dim() or len(v) != len(mask) for v in given):
+            return None
+        self._left = mask.to(given[0].device)
+        some = lambda v: v[self._left] if isinstance(v, Tensor) else v  # noqa: E731
+        return tuple(map(some, args)), {name: some(v) for name, v in kwargs.items()}
+
+    def put_back(self, owner: nn.Module, args: Any, output: Any) -> Any:
+        """A hook: the output with zeros for the tokens that were left out."""
+        mask, self._left = self._left, None
+        if mask is None:
+            return None
+        whole: Tensor = output.new_zeros(len(mask), *output.shape[1:])
+        whole[mask] = output
+        return whole
+
+    def told(self, name: str) -> None:
+        """Refuse rows of which nobody says whether they are padding."""
+        if self._mask() is not None:
             raise DataError(
-                f"{type(owner).__name__} does not say which token goes to which expert, so that "
+                f"the module of '{name}' does not say which token goes to which expert, so that "
                 "padding cannot be left out; pack the calibration data instead"
             )
-        padding = ~mask.flatten()[:, None].to(chosen[0].device)
-        kept = chosen[0].masked_fill(padding, int(owner.num_experts))  # type: ignore[arg-type]
-        args = tuple(kept if v is chosen[0] else v for v in args)
-        return args, {k: kept if v is chosen[0] else v for k, v in kwargs.items()}
 
-    return hook
+    def reached(self, name: str, rows: Tensor) -> Tensor:
+        """Those of the rows [tokens, in] given to an expert that are tokens sent to it."""
+        mask = self._mask()
+        if mask is not None and len(mask) != len(rows):
+            self.told(name)
+        rows = rows if mask is None else rows[mask.to(rows.device)]
+        return rows[rows.any(1)]
 
 
 def stacked(values: Mapping[int, Tensor], experts: int) -> Tensor:

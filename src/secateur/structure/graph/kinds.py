@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import fx, nn
 
 from secateur.structure.graph.infer import Inference, layer_of
 from secateur.structure.graph.op import Cost, Inexact, base_name
@@ -62,7 +62,7 @@ def facts_of(found: Inference) -> Facts:
     facts = Facts()
     _from_embeddings(facts, found)
     for cost in found.costs:
-        _from_contraction(facts, cost)
+        _from_contraction(facts, found, cost)
     for name, dims in found.terms.items():
         for term in dims:
             _nest(facts, term, set())
@@ -98,7 +98,7 @@ def _from_embeddings(facts: Facts, found: Inference) -> None:
                 facts.producers[var].append(layer_of(node))
 
 
-def _from_contraction(facts: Facts, cost: Cost) -> None:
+def _from_contraction(facts: Facts, found: Inference, cost: Cost) -> None:
     name = base_name(cost.node)
     if cost.weight is None:
         facts.leading |= _axes(cost.other)
@@ -114,8 +114,17 @@ def _from_contraction(facts: Facts, cost: Cost) -> None:
         facts.convolved |= _axes(cost.out + cost.inner)
     if name in RECURRENT:
         facts.recurrent |= _axes(cost.out)
-    if "grouped_mm" in name:
+    if "grouped_mm" in name or _stacked(found, cost.weight):
         facts.experts |= _axes(cost.out)
+
+
+def _stacked(found: Inference, weight: fx.Node) -> bool:
+    """Whether a factor is (one of) several matrices in a parameter, of which none may go: of experts."""
+    while weight.op != "get_attr" and len(weight.all_input_nodes) == 1:
+        (weight,) = weight.all_input_nodes
+    dims = found.terms.get(str(weight.target), ())
+    held = found.captured.tensors.get(str(weight.target))
+    return isinstance(held, nn.Parameter) and len(dims) == 3 and not list(free(dims[0]))
 
 
 def _from_norm(facts: Facts, note: Inexact) -> None:

@@ -49,6 +49,11 @@ def split(op: Op) -> Value:
     x = op["self"]
     d = op.dim("dim", len(x))
     sizes = [op.shape(i)[d] for i in range(len(op.node.meta["val"]))]
+    if sum(sizes) != size(x[d]):  # values say how long the pieces are, and the hints are guesses
+        op.freeze(x[d], "cut by values")
+        even = len(sizes) * [size(x[d]) // len(sizes)]
+        sizes = [*even[1:], size(x[d]) - sum(even[1:])]
+        return [(*x[:d], fix(n, "cut by values"), *x[d + 1 :]) for n in sizes]
     if min(sizes) == 0:
         op.freeze(x[d], "an empty piece")
         return [(*x[:d], fix(n, "split"), *x[d + 1 :]) for n in sizes]

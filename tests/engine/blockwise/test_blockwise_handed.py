@@ -1,0 +1,72 @@
+"""What blocks hand each other beside their output, and blocks that no sample runs through."""
+
+import pytest
+import torch
+from torch import nn
+
+import secateur as sc
+from secateur.engine.blockwise.activations import InMemory, OnDisk
+from secateur.engine.blockwise.blocks import find_blocks
+from secateur.engine.blockwise.conductor import Conductor
+
+
+class Part(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x, shared=None):
+        y = self.one(x)
+        if shared is not None:
+            key = "first" if "first" not in shared else "second"
+            y = y + sum(values.mean() for pair in shared.values() for values in pair)
+            shared.setdefault(key, (y, y * 2))
+        return x + self.two(y.tanh())
+
+
+class Sharing(nn.Module):
+    """Layers that write to a mapping what later ones read; an encoder of images that may be left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.eyes = nn.ModuleList([Part(), Part()])
+        self.layers = nn.ModuleList([Part(), Part(), Part()])
+
+    def forward(self, x, image=None):
+        shared = {}
+        for part in self.eyes if image is not None else ():
+            image = part(image)
+        for part in self.layers:
+            x = part(x, shared=shared)
+        return x if image is None else x + image.mean()
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return Sharing().eval()
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_what_a_finished_block_left_in_a_mapping_is_there_for_the_next(net, where, tmp_path):
+    batches = [torch.randn(3, 4) for _ in range(2)]
+    room = lambda name: OnDisk(tmp_path / name) if where == "disk" else InMemory()  # noqa: E731
+    wanted = [net(batch) for batch in batches]
+    with Conductor(net, find_blocks(net), batches, room).conducting() as conductor:
+        for name in ("layers.0", "layers.1"):
+            block = conductor.next()
+            assert block.name == name
+            conductor.finish(block)
+        got = [output for _, output in conductor.outputs_of(conductor.next())]
+    for ours, theirs in zip(got, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("refit", [0, 1])
+def test_blocks_that_no_sample_runs_through_stay_and_are_named(net, refit, caplog):
+    batches = [torch.randn(5, 4) for _ in range(2)]
+    result = sc.prune(net, "wanda", data=batches, sparsity=0.5, refit=refit)
+    assert all(bool(mask.all()) == n.startswith("eyes") for n, mask in result.masks.items())
+    assert sum(n.startswith("eyes") for n in result.masks) == 4
+    assert "left dense" in caplog.text
+    assert "eyes.0.one.weight" in caplog.text
