@@ -28,6 +28,7 @@ UNTRAINED, TRAINED = 0.999, 0.9
 BEGIN = {
     "edge-popup",
     "lottery-ticket",
+    "multi-prize",
     "orthogonal-snip",
     "random-reinit",
     "random-ticket",

@@ -127,7 +127,8 @@ class Gate(Component, ABC):
         reads: whether a factor multiplies only what later layers read of a unit (so that no norm
             divides it out again), not everything the unit owns.
         trains: whether the weights train too.
-        soft: whether masks are made soft by the size of the weights (`soften`).
+        graded: whether what masks let through is graded by the size of the weights (`grade`).
+        rewrites: whether other weights stay at the end than those behind the masks (`rewrite`).
     """
 
     registry: ClassVar[Registry] = Registry("gate")
@@ -135,7 +136,8 @@ class Gate(Component, ABC):
     learns: ClassVar[bool] = True
     reads: ClassVar[bool] = False
     trains: ClassVar[bool] = True
-    soft: ClassVar[bool] = False
+    graded: ClassVar[bool] = False
+    rewrites: ClassVar[bool] = False
 
     @property
     def rate(self) -> float | None:
@@ -165,14 +167,23 @@ class Gate(Component, ABC):
         """[target.shape] this step's factors, where they are no masks."""
         raise PlanError(f"gate '{self.name}' names no factors; its factors are masks")
 
-    def soften(self, kept: Tensor, square: Tensor) -> Tensor:
-        """[groups, n] this step's factors, where they are masks made soft.
+    def grade(self, kept: Tensor, square: Tensor) -> Tensor:
+        """[groups, n] this step's factors, where they follow from masks and the size of the weights.
 
         Args:
             kept: [groups, n] bool, the selection's masks, a row for each group of a target's units.
             square: [groups, n] Σ w² over what each unit owns.
         """
         raise PlanError(f"gate '{self.name}' has masks as they are")
+
+    def rewrite(self, kept: Tensor, weight: Tensor) -> Tensor:
+        """[groups, n] the weights that stay at the end, each a unit of its own; zero where none is kept.
+
+        Args:
+            kept: [groups, n] bool, the last masks, a row for each group of a target's units.
+            weight: [groups, n] as the training left it.
+        """
+        raise PlanError(f"gate '{self.name}' leaves the weights as they are")
 
     def final(self, learned: Learned, target: Target) -> Tensor | None:
         """[target.shape] the factors that stay in the weights at the end; None = the mask alone."""

@@ -20,7 +20,8 @@ class Learned(Criterion):
 
     Shapes: [target.shape].
 
-    Paper: those of the gates `edge-popup` (Ramanujan et al. 2020, arXiv 1911.13299), `movement`,
+    Paper: those of the gates `edge-popup` (Ramanujan et al. 2020, arXiv 1911.13299), `biprop`
+    (Diffenderfer & Kailkhura 2021, arXiv 2103.09377), `movement`,
     `soft-movement` (Sanh et al. 2020, arXiv 2005.07683) and `hard-concrete` (Louizos et al. 2018, arXiv
     1712.01312).
     """

@@ -106,7 +106,7 @@ def _settle(run: Run) -> None:
     """The gate's part is over: its last factors are in the weights, and what trains next has none."""
     assert run.trainer is not None
     assert run.trainer.gated is not None
-    run.trainer.gated.settle()
+    run.trainer.gated.settle(run.masks)
     run.trainer = None
 
 

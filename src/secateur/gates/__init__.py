@@ -1,5 +1,6 @@
 """What STANDS IN for the weights while the network trains, and what is learned from it."""
 
+from .biprop import Biprop
 from .edge_popup import EdgePopup
 from .hard_concrete import HardConcrete
 from .movement import Movement
@@ -9,6 +10,7 @@ from .soft_movement import SoftMovement
 from .sr_ste import SrSte
 
 __all__ = [
+    "Biprop",
     "EdgePopup",
     "HardConcrete",
     "Movement",

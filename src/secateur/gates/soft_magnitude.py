@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.component import register
-from ..core.errors import PlanError
 from ..core.training import Gate
 from ..core.types import Target
+from .checks import single_weights
 
 
 @register("soft-magnitude")
@@ -34,21 +34,16 @@ class SoftMagnitude(Gate):
     """
 
     learns: ClassVar[bool] = False
-    soft: ClassVar[bool] = True
+    graded: ClassVar[bool] = True
 
     temperature: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
 
     def check(self, targets: tuple[Target, ...]) -> None:
         """Only single weights have a w of their own."""
         super().check(targets)
-        large = [t for t in targets if len(t.members) != 1 or t.members[0].layout.size != 1]
-        if large:
-            raise PlanError(
-                f"gate 'soft-magnitude' goes by single weights; the units of '{large[0].name}' "
-                f"({large[0].kind}) are larger. Use structure 'weights', or gate 'hard-concrete'"
-            )
+        single_weights(self.name, targets, "gate 'hard-concrete'")
 
-    def soften(self, kept: Tensor, square: Tensor) -> Tensor:
+    def grade(self, kept: Tensor, square: Tensor) -> Tensor:
         """[groups, n] m from this step's masks and w²."""
         least = square.masked_fill(~kept, torch.inf).amin(1, keepdim=True)  # of those kept
         most = square.masked_fill(kept, 0).amax(1, keepdim=True)  # of those dropped

@@ -9,7 +9,7 @@ from ..core.axes import Scope, Structure
 from ..core.cards import method
 from ..core.recipe import Recipe
 from ..criteria import Learned, Magnitude
-from ..gates import EdgePopup, Movement, SoftMovement, SrSte
+from ..gates import Biprop, EdgePopup, Movement, SoftMovement, SrSte
 from ..initial import Kaiming
 from ..pressure import Growing
 from ..recover import RewindLR
@@ -45,6 +45,12 @@ def edge_popup(
     classifier has scores too, as in the paper. The paper's option of scaling weights by the density
     is not here.
     """
+    gate = EdgePopup(lr=lr, weight_decay=weight_decay)
+    return _hidden(gate, density, signed, classifier)
+
+
+def _hidden(gate: EdgePopup, density: float, signed: bool, classifier: bool) -> Recipe:
+    """A network looked for inside random weights, which never change."""
     return Recipe(
         structure=Weights(classifier=classifier),
         criterion=Learned(),
@@ -52,8 +58,37 @@ def edge_popup(
         allocator=Uniform(),
         schedule=OneShot(density=density, at="0it"),
         initial=Kaiming(signed=signed),
-        gate=EdgePopup(lr=lr, weight_decay=weight_decay),
+        gate=gate,
     )
+
+
+@method(
+    "multi-prize",
+    family="at initialisation",
+    paper="Multi-Prize Lottery Ticket Hypothesis: Finding Accurate Binary Neural Networks by Pruning "
+    "A Randomly Weighted Network",
+    authors="Diffenderfer & Kailkhura",
+    year=2021,
+    arxiv="2103.09377",
+)
+def multi_prize(
+    density: float = 0.5,
+    lr: float | None = None,
+    weight_decay: float = 1e-4,
+    classifier: bool = True,
+) -> Recipe:
+    """`edge-popup` on signs: the network computes with ± one number per layer, and keeps that.
+
+    In place of w · m the network computes with α · sign(w) · m, α = Σ m |w| / Σ m of each layer, all through
+    the training (biprop); at the end every weight is + α, − α or zero. Weights are drawn from the normal
+    distribution of variance 2 / fan_in and never change; scores follow sign(s) · w ∂L/∂(α sign(w) m) by SGD
+    with momentum 0.9. `density` is what stays, which the official code calls prune rate. The classifier
+    has scores too, as in the paper; biases and batch norms stay as they are initialised, as the norms
+    without parameters of most of its runs (its variants that train them are not here). It is the
+    paper's MPT-1/32: signs as activations (MPT-1/1) would be a change of the network. The weights are
+    saved as ordinary numbers, not as bits.
+    """
+    return _hidden(Biprop(lr=lr, weight_decay=weight_decay), density, False, classifier)
 
 
 def _scored(

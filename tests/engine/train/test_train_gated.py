@@ -123,6 +123,47 @@ def test_edge_popup_is_the_paper_by_autograd():
         )
 
 
+def test_multi_prize_is_the_official_code_by_autograd():
+    """α · sign(w) · m forwards; backwards the slope of |s| is that of the mask times |w|."""
+    run = made(sc.recipe("multi-prize", density=0.4, weight_decay=0.01))
+    names = ["0.weight", "4.weight"]
+    model = fresh()
+    model.load_state_dict({k: v.clone() for k, v in run.store.get("step-0").tensors.items()})
+    frozen = {name: model.get_parameter(name).detach().clone() for name in names}
+    scores = {}
+    for name, inputs in zip(names, (4, 8), strict=True):
+        draw = torch.rand(frozen[name].shape,
+                          generator=generator(SEED, "gate", "dense", "start", "score", name))  # fmt: skip
+        scores[name] = ((2 * draw - 1) / inputs**0.5).double().requires_grad_()
+
+    def binary(name):
+        mask = top(scores[name].abs().detach(), shares(22)[name])
+        gain = frozen[name].abs()[mask.bool()].mean()
+        through = scores[name].abs() * frozen[name].abs()  # for its gradient alone
+        return frozen[name].sign() * (gain * mask + through - through.detach())
+
+    loop(model, scores, [sgd(scores.values(), decay=0.01)],
+         lambda own, step: {name: binary(name) for name in names})  # fmt: skip
+    agree(run.trainer.gated.learned, {f"value/{n}": s.detach() for n, s in scores.items()})
+    for name in names:
+        assert torch.equal(run.model.get_parameter(name).detach(), frozen[name])
+        assert frozen[name].abs().unique().numel() == frozen[name].numel()  # normal, not signs
+    prune(run, next(op for op in run.ops if isinstance(op, Prune)))
+    for name in names:
+        left = run.model.get_parameter(name).detach()
+        assert torch.allclose(left, binary(name).detach(), rtol=1e-12, atol=0)
+        assert left.abs().unique().numel() == 2  # α and zero, to the bit
+
+
+def test_a_binarised_weight_of_zero_stays_zero_and_groups_may_be_empty():
+    gate = sc.recipe("multi-prize").gate
+    kept = torch.tensor([[1, 1, 1, 0], [0, 0, 0, 0]]).bool()
+    weight = torch.tensor([[0.0, -3.0, 6.0, 9.0], [1.0, 2.0, 3.0, 4.0]])
+    meant = torch.tensor([[0.0, -3.0, 3.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    assert torch.equal(gate.rewrite(kept, weight), meant)
+    assert torch.allclose(gate.grade(kept, weight.square()) * weight, meant)
+
+
 def cubic(step, density):
     return density + (1 - density) * (1 - min(step, 9) / 9) ** 3
 
@@ -392,7 +433,7 @@ class Killed(Exception):
     """Stands for a process that is gone."""
 
 
-@pytest.mark.parametrize("method", ["edge-popup", "soft-movement", "l0-target", "sr-ste", "pdp"])
+@pytest.mark.parametrize("method", ["multi-prize", "soft-movement", "l0-target", "sr-ste", "pdp"])
 def test_a_killed_run_ends_with_the_same_bits(method, tmp_path):
     """Stopped at every end of an epoch; scores, gates and multipliers are in the checkpoint."""
 
@@ -445,8 +486,9 @@ class TestRefusals:
             with pytest.raises(PlanError, match="chooses anew at every training step"):
                 sc.Recipe(**{**recipe, **changed})
 
-    def test_soft_masks_of_units_larger_than_a_weight(self):
-        rows = sc.Recipe(**{**dict(sc.recipe("pdp")), "structure": "rows"})
+    @pytest.mark.parametrize("method", ["pdp", "multi-prize"])
+    def test_units_larger_than_a_weight(self, method):
+        rows = sc.Recipe(**{**dict(sc.recipe(method)), "structure": "rows"})
         with pytest.raises(PlanError, match="goes by single weights"):
             made(rows)
 

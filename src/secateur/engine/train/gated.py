@@ -96,19 +96,24 @@ class Gated:
             draw = self._draw(step)
             return {t.name: self.gate.factor(self.learned, t, draw) for t in self.targets}
         masks = self._choose(self.scores(step) if self.gate.learns else {}, step)
-        if self.gate.soft:
-            return {t.name: self._softened(t, masks[t.name]) for t in self.targets}
+        if self.gate.graded:
+            return {t.name: self._graded(t, masks[t.name]) for t in self.targets}
         return {name: mask.float() for name, mask in masks.items()}
 
     @torch.no_grad()
-    def _softened(self, target: Target, mask: Tensor) -> Tensor:
-        """[target.shape] the mask made soft by the size of what the units own."""
+    def _graded(self, target: Target, mask: Tensor) -> Tensor:
+        """[target.shape] what the gate makes of the mask and the size of what the units own."""
         parts = [m.layout.matrix(self._params[m.param].detach()) for m in self._acting(target)]
         square = torch.stack([p.to(wide(p)).square().sum(1) for p in parts]).sum(0)
-        layout, out = self._groups[target.name], torch.empty_like(square.view(target.shape))
-        rows = self.gate.soften(layout.matrix(mask), layout.matrix(square.view(target.shape)))
+        return self._by_group(self.gate.grade, target, mask, square.view(target.shape))
+
+    def _by_group(
+        self, make: Callable[[Tensor, Tensor], Tensor], target: Target, mask: Tensor, values: Tensor
+    ) -> Tensor:
+        """[target.shape] what `make` gives for mask and values, a row for each group of units."""
+        layout, out = self._groups[target.name], torch.empty_like(values)
         view = layout.view(out)
-        view.copy_(rows.reshape(view.shape))
+        view.copy_(make(layout.matrix(mask), layout.matrix(values)).reshape(view.shape))
         return out
 
     def scores(self, step: int) -> dict[str, Tensor]:
@@ -117,17 +122,23 @@ class Gated:
         return {t.name: self.gate.scores(self.learned, t, progress) for t in self.targets}
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Multiply into the weights, for good, what the gate ends with."""
-        if self.gate.masked:
-            return
-        for target in self.targets:
+    def settle(self, masks: Masks) -> None:
+        """Leave in the weights, for good, what the gate ends with; `masks` hold from here on."""
+        for target in self.targets if self.gate.rewrites else ():
+            self._rewrite(target, masks[target.name])
+        for target in self.targets if not self.gate.masked else ():
             z = self.gate.final(self.learned, target)
             if z is None:
                 continue
             for member in self._acting(target):
                 view = member.layout.view(self._params[member.param].data)
                 view.mul_(_spread(member, z, view).to(view.dtype))
+
+    def _rewrite(self, target: Target, mask: Tensor) -> None:
+        (member,) = target.members
+        view = member.layout.view(self._params[member.param].data)
+        values = view.to(wide(view)).reshape(target.shape)
+        view.copy_(self._by_group(self.gate.rewrite, target, mask, values).reshape(view.shape))
 
     def resume(self, learned: Mapping[str, Tensor]) -> None:
         """Take up what is known, on the network's device."""
