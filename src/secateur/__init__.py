@@ -18,6 +18,7 @@ from .folding import fold_batch_norms
 from .language import plan_folder, prune_folder
 from .saving import load, save
 from .structural import Shrunk, measure, shrink, trace
+from .transferring import Transferred, transfer
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ __all__ = [
     "Shrunk",
     "Time",
     "Training",
+    "Transferred",
     "advise",
     "export",
     "fold_batch_norms",
@@ -45,4 +47,5 @@ __all__ = [
     "score",
     "shrink",
     "trace",
+    "transfer",
 ]

@@ -42,6 +42,7 @@ LAW: dict[str, set[str]] = {
     "costing": {"core", "measure", "structure"},
     "folding": {"core", "structure"},
     "saving": {"core", "api", "artifact", "materialise", "models", "structural", "structure"},
+    "transferring": {"core", "materialise", "saving", "structure"},
     "language": {"core", "api", "artifact", "engine", "saving", "structural", "text"},
     "experiments": {
         "core",

@@ -19,7 +19,7 @@ from . import collect
 from .begin import begin
 from .chosen import targets_of
 from .costs import Costs
-from .program import Train, build
+from .program import Draw, Prune, Train, build
 from .store import MemoryStore, Store
 from .train import Trainer, Training
 
@@ -143,7 +143,9 @@ class Run:
         for part in (recipe.pressure, recipe.gate):
             if part is not None:
                 part.check(self.targets)
-        self.masks = keep_all(self.targets, next(model.parameters()).device)
+        self.carried = {} if self._prunes else HardMasks.of(model).masks
+        """Masks that the network came with, where the recipe only trains it: they hold."""
+        self.masks = self._whole()
         self.hard = HardMasks(model, self.elements())
         self.drawn: list[Masks] = []
         """The masks drawn last, oldest first, while none has settled yet."""
@@ -174,9 +176,24 @@ class Run:
     def _shapes(self) -> Mapping[str, torch.Size]:
         return {name: p.shape for name, p in self.model.named_parameters()}
 
+    @property
+    def _prunes(self) -> bool:
+        """Whether any operation draws masks."""
+        return any(isinstance(op, Prune | Draw) for op in self.ops)
+
+    def _whole(self) -> Masks:
+        """All units, but those of which the network comes with nothing."""
+        masks = keep_all(self.targets, next(self.model.parameters()).device)
+        for target in self.targets:
+            if all(m.param in self.carried for m in target.members):
+                parts = [m.layout.matrix(self.carried[m.param]).any(1) for m in target.members]
+                masks[target.name] = torch.stack(parts).any(0).view(target.shape)
+        return masks
+
     def elements(self) -> dict[str, Tensor]:
         """The current masks as masks of parameters."""
-        return self.elements_of(self.masks)
+        masks = self.elements_of(self.masks)
+        return {**masks, **{n: masks.get(n, held) & held for n, held in self.carried.items()}}
 
     def elements_of(self, masks: Masks) -> dict[str, Tensor]:
         """Masks of the units as masks of parameters."""

@@ -144,7 +144,7 @@ def _is_dense(run: Run, op: Train) -> bool:
         return False
     if recipe.tuning is not None or isinstance(recipe.criterion, Following):
         return False
-    pruned = run.place.settled is not None
+    pruned = run.place.settled is not None or bool(run.carried)
     pruned |= any(isinstance(o, Prune) for o in run.ops[: run.place.at])
     return run.shared is not None and op.stage == "dense" and not pruned
 
