@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.api import _training_batches
+from secateur.artifact import save_sparse
+from secateur.cli.main import call
 from secateur.core.errors import PlanError
 from secateur.engine.execute import execute
 from secateur.engine.run import Run, Setting
-from secateur.engine.store import MemoryStore
+from secateur.engine.store import FolderStore, MemoryStore, Saved
 from secateur.materialise import HardMasks
 from secateur.models import build_seeded
 from secateur.models.resnet_cifar import ResNetCIFAR
@@ -75,11 +77,16 @@ def test_a_shallower_network_leaves_out_and_without_start_keeps_its_values() -> 
         assert torch.equal(moved.model.get_parameter(name), value * mask)
 
 
-def test_its_masks_hold_while_it_trains_and_are_saved(tmp_path: Path) -> None:
-    named = build_seeded("resnet8", 0, num_classes=4, in_channels=1, image_size=8, width=4)
-    moved = sc.transfer(ticket(resnet(8, seed=1)), named)
-    trained = sc.prune(moved.model, "dense", data=data(), training=training())
-    assert trained.sparsity == pytest.approx(moved.sparsity, abs=1e-9)
+@pytest.mark.parametrize(("method", "comes"), [("dense", False), ("transferred-ticket", True)])
+def test_its_masks_hold_while_it_trains_and_are_saved(
+    method: str, comes: bool, tmp_path: Path
+) -> None:
+    """Also where the network comes from a folder, whose training other methods would skip."""
+    moved = sc.transfer(ticket(resnet(8, seed=1)), resnet8(classes=4))
+    trained = sc.prune(moved.model, method, data=data(), training=training(), trained=comes)
+    masked = sum(m.numel() for m in moved.masks.values())
+    every = sum(t.units for t in trained.targets)
+    assert trained.sparsity == pytest.approx(moved.sparsity * masked / every, abs=1e-9)
     assert trained.masks.keys() >= moved.masks.keys()
     for name, mask in moved.masks.items():
         value, first = trained.model.get_parameter(name), moved.model.get_parameter(name)
@@ -160,3 +167,63 @@ def test_what_cannot_be_moved_is_said() -> None:
         sc.transfer(found, resnet(8), start=plain)
     with pytest.raises(PlanError, match="unknown parameter 'head"):
         sc.transfer(found, resnet(8), dense=("head.*",))
+
+
+def test_files_of_a_run_are_a_ticket_and_its_values(tmp_path: Path) -> None:
+    early = resnet(8, seed=1)
+    found = ticket(early)
+    save_sparse(tmp_path / "model.safetensors", found.model.state_dict(), found.masks)
+    FolderStore(tmp_path).put("step-0", Saved(early.state_dict(), {}))
+    moved = sc.transfer(
+        tmp_path / "model.safetensors", resnet(8, seed=2), start=tmp_path / "step-0.safetensors"
+    )
+    same = sc.transfer(found, resnet(8, seed=2), start=early)
+    for name, value in same.model.state_dict().items():
+        assert torch.equal(moved.model.state_dict()[name], value)
+    assert moved.places == same.places
+
+
+class TestCarried:
+    """Recipes that hold what the network comes with."""
+
+    def test_others_prune_further_among_what_is_left(self) -> None:
+        found = ticket(resnet(8))
+        further = sc.Recipe(**{**dict(sc.recipe("magnitude", sparsity=0.9)), "carried": True})
+        result = sc.prune(found.model, further)
+        assert result.sparsity == pytest.approx(0.9, abs=1e-3)
+        assert all(not (result.masks[name] & ~mask).any() for name, mask in found.masks.items())
+        back = sc.Recipe(**{**dict(sc.recipe("magnitude", sparsity=0.5)), "carried": True})
+        with pytest.raises(PlanError, match="where 0 to"):
+            sc.prune(found.model, back)
+
+    def test_refused_where_nothing_is_carried_or_it_would_come_back(self) -> None:
+        with pytest.raises(PlanError, match="this one carries none"):
+            sc.prune(resnet(8), "transferred-ticket", data=data(), training=training())
+        for method in ("rigl", "force", "movement"):
+            with pytest.raises(PlanError, match="brings back what is out"):
+                sc.Recipe(**{**dict(sc.recipe(method)), "carried": True})
+
+
+def test_the_command_line_moves_and_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = sc.save(ticket(resnet8(classes=10)), tmp_path / "found")
+    words = [str(found), "resnet8", "--network-option", "width=4", "--out", str(tmp_path / "moved")]
+    assert call(["transfer", *words, "--start", str(found)]) == 0, capsys.readouterr().err
+    assert "75.00 % of their weights are zero" in capsys.readouterr().out
+    moved = sc.load(tmp_path / "moved")
+    assert torch.equal(
+        moved.state_dict()["linear.bias"], sc.load(found).state_dict()["linear.bias"]
+    )
+    for more, said in (
+        (["--order", "after"], "choose interpolated or appended"),
+        (["--blocks", "layer1"], "write layer1=0,1,1,2"),
+        (["--blocks", "layer1=0,1"], "name 2 of the ticket's, but the network has 1"),
+    ):
+        assert call(["transfer", *words, "--overwrite", *more]) == 2
+        assert said in capsys.readouterr().err
+
+
+def resnet8(classes: int) -> nn.Module:
+    """A network that its artifact can build again."""
+    return build_seeded("resnet8", 0, num_classes=classes, in_channels=1, image_size=8, width=4)

@@ -80,8 +80,8 @@ def prune(
 ) -> Result:
     """Prune `model` by a recipe or by the name of a method.
 
-    Masks that the network carries hold where the recipe only trains it (`dense`); any other recipe
-    chooses anew, from all weights.
+    Masks that the network carries hold where the recipe only trains it (`dense`) or says so
+    (`carried`, as that of `transferred-ticket`); any other chooses anew, from all weights.
 
     Args:
         model: any network; a copy is pruned unless `in_place` is set, on the device where it lies,

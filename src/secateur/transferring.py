@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .artifact import read_sparse
 from .core.errors import PlanError, unknown
 from .core.names import pick
 from .core.network import plain_network
@@ -18,6 +19,9 @@ from .core.result import Result
 from .materialise import HardMasks
 from .saving import load
 from .structure.elastic import Elastic, Order
+
+Stored = nn.Module | str | os.PathLike[str]
+"""A network, or where its tensors lie: a folder that `save` wrote, or a file of a run."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,10 @@ class Transferred:
 
 
 def transfer(
-    ticket: Result | nn.Module | str | os.PathLike[str],
+    ticket: Result | Stored,
     model: nn.Module,
     *,
-    start: nn.Module | None = None,
+    start: Stored | None = None,
     order: Order = "interpolated",
     blocks: Mapping[str, Sequence[int]] | None = None,
     dense: Sequence[str] = (),
@@ -58,14 +62,16 @@ def transfer(
     Names say what stands for what. Where both have the same numbers of blocks, the mask of a parameter is
     that of its namesake; a stage with more or fewer of them repeats or leaves out blocks of the ticket
     (`structure.elastic` has the rule). Parameters of the network that the ticket has no mask for stay
-    dense. Train it with `prune(moved.model, "dense", ...)`, under which the masks hold.
+    dense. Train it with `prune(moved.model, "transferred-ticket", ...)`, under which the masks hold.
 
     Args:
-        ticket: a result of `prune`, a network that carries masks, or a folder that `save` wrote.
+        ticket: a result of `prune`, a network that carries masks, a folder that `save` wrote, or the file
+            `model.safetensors` of a run.
         model: the network for the new task; it stays as it is, a copy gets the masks.
-        start: a network like the ticket's whose values the new one begins with, by the same names, where
-            shapes agree; a head of another size keeps its own. With its initial (or early) weights
-            it is the ticket of the papers; None keeps the weights of `model`.
+        start: a network like the ticket's, its folder or file, whose values the new one begins with, by
+            the same names, where shapes agree; a head of another size keeps its own. With its initial (or
+            early) weights, as in a run's `step-0.safetensors`, it is the ticket of the papers; None
+            keeps the weights of `model`.
         order: `interpolated` or `appended`, how blocks are repeated or left out.
         blocks: container -> which block of the ticket stands for each of its blocks, where neither
             order is what you want: `{"layer1": (0, 1, 1, 2, 2)}`.
@@ -88,10 +94,18 @@ def transfer(
     Wang 2021, arXiv 2103.16547 (other depths), whose code gives the head of the ticket to the new
     network as well, for the same task.
     """
-    source, masks = _carried(ticket, trust)
+    if isinstance(ticket, Result):
+        ours, masks = ticket.model.state_dict(), dict(ticket.masks)
+    else:
+        ours, masks = _tensors(ticket, trust)
+    if all(bool(mask.all()) for mask in masks.values()):
+        raise PlanError(
+            "the ticket carries no masks, so there is nothing to move; give a result of sc.prune, or the "
+            "network or folder of one (a network made smaller by sc.shrink has none left)"
+        )
     made = copy.deepcopy(plain_network(model))
     HardMasks.of(made).remove()
-    elastic = Elastic(list(source.state_dict()), list(made.state_dict()), order, blocks or {})
+    elastic = Elastic(list(ours), list(made.state_dict()), order, blocks or {})
     names = {name: elastic.counterpart(name) for name in made.state_dict()}
     spared = set(pick(dense, [n for n, _ in made.named_parameters()])) if dense else set[str]()
     places = {
@@ -100,28 +114,20 @@ def transfer(
         if names[name] in masks and name not in spared
     }
     _check(places, masks, made, elastic, {names[name] for name in spared})
-    begun = _begin(made, start, names) if start is not None else {}
+    begun = _begin(made, _tensors(start, trust)[0], names) if start is not None else {}
     moved = {name: masks[theirs].clone() for name, theirs in places.items()}
     HardMasks(made, moved)
     return Transferred(made, moved, places, begun)
 
 
-def _carried(
-    ticket: Result | nn.Module | str | os.PathLike[str], trust: Collection[str]
-) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The ticket's network, and the masks on it."""
-    if isinstance(ticket, Result):
-        network, masks = ticket.model, dict(ticket.masks)
-    else:
-        found = ticket if isinstance(ticket, nn.Module) else load(Path(ticket), trust=trust)
-        network = plain_network(found)
-        masks = HardMasks.of(network).masks
-    if all(bool(mask.all()) for mask in masks.values()):
-        raise PlanError(
-            "the ticket carries no masks, so there is nothing to move; give a result of sc.prune, or the "
-            "network or folder of one (a network made smaller by sc.shrink has none left)"
-        )
-    return network, masks
+def _tensors(stored: Stored, trust: Collection[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of a network and the masks on it."""
+    if not isinstance(stored, nn.Module) and Path(stored).is_file():
+        found = read_sparse(stored)
+        return dict(found.state), dict(found.masks)
+    network = stored if isinstance(stored, nn.Module) else load(Path(stored), trust=trust)
+    network = plain_network(network)
+    return network.state_dict(), HardMasks.of(network).masks
 
 
 def _check(
@@ -150,9 +156,11 @@ def _inside(name: str, container: str) -> bool:
 
 
 @torch.no_grad()
-def _begin(made: nn.Module, start: nn.Module, names: Mapping[str, str]) -> dict[str, str]:
+def _begin(
+    made: nn.Module, values: Mapping[str, Tensor], names: Mapping[str, str]
+) -> dict[str, str]:
     """Give the network the values of another where shapes agree; what has got them."""
-    values, begun = plain_network(start).state_dict(), dict[str, str]()
+    begun = dict[str, str]()
     for name, tensor in made.state_dict().items():
         theirs = values.get(names[name])
         if theirs is not None and theirs.shape == tensor.shape:

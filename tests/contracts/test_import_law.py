@@ -42,7 +42,7 @@ LAW: dict[str, set[str]] = {
     "costing": {"core", "measure", "structure"},
     "folding": {"core", "structure"},
     "saving": {"core", "api", "artifact", "materialise", "models", "structural", "structure"},
-    "transferring": {"core", "materialise", "saving", "structure"},
+    "transferring": {"core", "artifact", "materialise", "saving", "structure"},
     "language": {"core", "api", "artifact", "engine", "saving", "structural", "text"},
     "experiments": {
         "core",
@@ -69,7 +69,9 @@ LAW: dict[str, set[str]] = {
         "language",
         "methods",
         "report",
+        "saving",
         "structural",
+        "transferring",
     }
     | AXES
     | LEAVES,
@@ -85,6 +87,7 @@ LAW: dict[str, set[str]] = {
         "language",
         "saving",
         "structural",
+        "transferring",
     }
     | AXES
     | LEAVES,

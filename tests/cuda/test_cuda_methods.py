@@ -13,6 +13,7 @@ from secateur.core.cards import METHODS
 from secateur.engine.program import Prune, Train, build
 from tests.cuda.place import DEVICE, agreement, apart, kept, placed_on
 from tests.engine.test_execute import (
+    OF_MASKS,
     OF_NORMS,
     OF_TRANSFORMERS,
     OWN,
@@ -77,7 +78,7 @@ def first_trains(method: str) -> bool:
     return any(isinstance(op, Train) for op in ops[:last])
 
 
-@pytest.mark.parametrize("method", sorted(METHODS.keys() - OF_TRANSFORMERS))
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - OF_TRANSFORMERS - OF_MASKS))
 def test_a_method_chooses_as_on_the_cpu(method: str, record_property: Any) -> None:
     here, there = run(method, "cpu"), run(method, DEVICE)
     same = agreement(here.units, there.units) if there.units else 1.0

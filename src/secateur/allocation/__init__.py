@@ -7,6 +7,7 @@ from .erk import Erk
 from .given import Given
 from .isomorphic import Isomorphic
 from .knapsack import Knapsack
+from .left import Left
 from .model_wide import ModelWide
 from .owl import Owl
 from .smart_ratio import SmartRatio
@@ -23,6 +24,7 @@ __all__ = [
     "Given",
     "Isomorphic",
     "Knapsack",
+    "Left",
     "ModelWide",
     "Owl",
     "SmartRatio",

@@ -11,7 +11,7 @@ import typer
 
 from ..core.errors import SecateurError
 from ..core.extras import EXTRA, missing
-from . import advise, catalogue, export, measure, prune, results, run, trace
+from . import advise, catalogue, export, measure, prune, results, run, trace, transfer
 
 app = typer.Typer(
     name="secateur",
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (run, prune, trace, measure, export, results, catalogue, advise):
+for module in (run, prune, transfer, trace, measure, export, results, catalogue, advise):
     module.add(app)
 
 

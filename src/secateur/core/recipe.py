@@ -38,6 +38,8 @@ class Recipe(Component):
     With `revive` removed units compete again in every round and come back with the weights of
     step 0 (before training; sparse training grows instead). With `connected` a layer that a
     selection would cut off keeps its strongest path, at the cost of the weakest weights elsewhere.
+    With `carried` the masks that the network comes with hold from the start: what they leave is all
+    there is to choose from.
     A `basis` rewrites the network before its structures are looked for, or puts the inputs of layers in
     another order; `initial` draws the weights of
     an untrained one anew. A `gate` stands in for the weights while the network trains; the schedule
@@ -73,6 +75,7 @@ class Recipe(Component):
     revive: bool = False
     walk: Literal["whole", "blocks", "layers"] = "whole"
     connected: bool = False
+    carried: bool = False
     method: str = Field(default="custom", description="the catalogue entry it came from")
 
     def model_post_init(self, _: Any) -> None:
@@ -124,6 +127,12 @@ class Recipe(Component):
         if self.schedule.regrows and self.revive:
             raise PlanError(
                 f"schedule '{self.schedule.name}' grows by itself; `revive` would be ignored"
+            )
+        if self.carried and (self.revive or self.schedule.regrows or self.gate is not None):
+            what = self.gate or ("`revive`" if self.revive else f"schedule '{self.schedule.name}'")
+            raise PlanError(
+                f"{what} brings back what is out; `carried`, masks that the network comes with and that "
+                "hold, cannot go with it"
             )
         if not self.schedule.regrows and (self.grow is not None or self.start is not None):
             raise PlanError(

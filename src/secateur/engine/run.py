@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from ..core.errors import PlanError
 from ..core.recipe import Recipe
 from ..core.types import Masks, Target, element_masks, keep_all
 from ..materialise import HardMasks
@@ -143,8 +144,8 @@ class Run:
         for part in (recipe.pressure, recipe.gate):
             if part is not None:
                 part.check(self.targets)
-        self.carried = {} if self._prunes else HardMasks.of(model).masks
-        """Masks that the network came with, where the recipe only trains it: they hold."""
+        self.carried = self._carried()
+        """Masks that the network came with, where they hold: the recipe says so, or only trains it."""
         self.masks = self._whole()
         self.hard = HardMasks(model, self.elements())
         self.drawn: list[Masks] = []
@@ -176,12 +177,19 @@ class Run:
     def _shapes(self) -> Mapping[str, torch.Size]:
         return {name: p.shape for name, p in self.model.named_parameters()}
 
-    @property
-    def _prunes(self) -> bool:
-        """Whether any operation draws masks."""
-        return any(isinstance(op, Prune | Draw) for op in self.ops)
+    def _carried(self) -> Masks:
+        """Masks to hold; a recipe that needs some refuses a network without."""
+        if not self.recipe.carried and any(isinstance(op, Prune | Draw) for op in self.ops):
+            return {}
+        masks = HardMasks.of(self.model).masks
+        if self.recipe.carried and not masks:
+            raise PlanError(
+                f"method '{self.recipe.method}' trains a network with the masks it carries, but this one "
+                "carries none; make it one with sc.transfer, or prune it"
+            )
+        return masks
 
-    def _whole(self) -> Masks:
+    def _whole(self) -> dict[str, Tensor]:
         """All units, but those of which the network comes with nothing."""
         masks = keep_all(self.targets, next(self.model.parameters()).device)
         for target in self.targets:

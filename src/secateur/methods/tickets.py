@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..allocation import StdThreshold, Uniform
+from ..allocation import Left, StdThreshold, Uniform
 from ..core.axes import Criterion, Recovery
 from ..core.cards import method
 from ..core.recipe import Recipe
@@ -199,4 +199,34 @@ def han(
         allocator=StdThreshold(quality=quality),
         schedule=Repeat(rounds=rounds),
         recovery=FineTune(length=fine_tune, lr_scale=lr_scale),
+    )
+
+
+@method(
+    "transferred-ticket",
+    family="tickets",
+    paper="One ticket to win them all: generalizing lottery ticket initializations across datasets and "
+    "optimizers",
+    authors="Morcos et al.",
+    year=2019,
+    arxiv="1906.02773",
+)
+def transferred_ticket(classifier: bool = True) -> Recipe:
+    """Train a network with the masks it carries: a ticket that was found on another task or depth.
+
+    `sc.transfer` (and `secateur transfer`) puts masks that were found on one network on another by the
+    names of its parameters, with initial or early values of the ticket's network where they are given;
+    the head of another task stays dense and has its own. A stage of another depth repeats or leaves
+    out blocks of the ticket, all but its first (elastic tickets, Chen et al. 2021, arXiv 2103.16547).
+    Then the network trains and the masks hold; nothing else is pruned. A network that carries no masks is
+    refused. The paper finds its tickets by global iterative pruning with late resetting and compares
+    with tickets whose masks are drawn at random.
+    """
+    return Recipe(
+        structure=Weights(classifier=classifier),
+        criterion=Magnitude(),
+        scope=Tensorwise(),
+        allocator=Left(),
+        schedule=Repeat(at="0it"),
+        carried=True,
     )
