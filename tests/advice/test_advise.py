@@ -19,6 +19,7 @@ from secateur.core.errors import PlanError
 from secateur.core.recipe import Recipe
 from secateur.engine.collect.statistics import OWN_PASS, READS, Job
 from secateur.structure import Weights
+from tests.engine.test_execute import OF_MASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,7 +51,13 @@ def test_what_reads_no_data_and_does_not_train_prunes_without(name: str) -> None
     """The traits against the thing itself, on a small network: no data, no training."""
     recipe = METHODS[name]()
     traits = traits_of(recipe)
-    if traits.reads != "nothing" or traits.trains or METHODS[name].family == "language models":
+    assert traits.carries == (name in OF_MASKS)
+    if (
+        traits.carries
+        or traits.reads != "nothing"
+        or traits.trains
+        or METHODS[name].family == "language models"
+    ):
         return
     net = torch.nn.Sequential(
         torch.nn.Conv2d(2, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3), torch.nn.ReLU(),
@@ -206,6 +213,11 @@ def test_what_has_to_be_in_memory_and_is_too_large_is_ruled_out(
         monkeypatch.setattr(folders, name, lambda *_, value=value: value)
     assert folders.short_of_memory(Path("model"), METHODS["llm-pruner"]()) == said
     assert folders.short_of_memory(Path("model"), METHODS["wanda"]()) == ""
+
+
+def test_what_goes_on_from_masks_is_for_networks_that_have_some() -> None:
+    out = advise(goal="sparse", training=True, trained=False).ruled_out
+    assert out["transferred-ticket"] == "train a network that was pruned before"
 
 
 def test_what_cannot_leave_so_much_is_ruled_out() -> None:

@@ -145,6 +145,8 @@ def _why_not(need: Need, method: Method, traits: Traits) -> str:
         return "are baselines, to be compared with"
     if method.family == LANGUAGE and not need.speaks:
         return "are for language models"
+    if traits.carries:
+        return "train a network that was pruned before"
     if traits.takes not in need.takes:
         zeros = need.goal == "speed"
         return f"take {NAMES[traits.takes]}" + (", which bring no speed here" if zeros else "")

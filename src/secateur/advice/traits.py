@@ -22,12 +22,14 @@ class Traits:
         reads: the most that its scores and its solver read of the data.
         trains: whether it prunes only while, or trains only after, it is given a training.
         begins: whether it has to begin with an untrained network.
+        carries: whether it has to begin with one that carries masks.
     """
 
     takes: Takes
     reads: Reads
     trains: bool
     begins: bool
+    carries: bool
 
 
 def traits_of(recipe: Recipe) -> Traits:
@@ -35,9 +37,9 @@ def traits_of(recipe: Recipe) -> Traits:
 
     >>> import secateur as sc
     >>> traits_of(sc.recipe("wanda"))
-    Traits(takes='weights', reads='inputs', trains=False, begins=False)
+    Traits(takes='weights', reads='inputs', trains=False, begins=False, carries=False)
     >>> traits_of(sc.recipe("lottery-ticket"))
-    Traits(takes='weights', reads='nothing', trains=True, begins=True)
+    Traits(takes='weights', reads='nothing', trains=True, begins=True, carries=False)
     """
     structure = recipe.structure
     units = structure.traces or structure.saves
@@ -47,6 +49,7 @@ def traits_of(recipe: Recipe) -> Traits:
         reads=max((reads(name) for name in recipe.observed()), key=ORDER.index, default="nothing"),
         trains=_refused(recipe, total=0, trained=False),
         begins=_refused(recipe, total=10, trained=True) or recipe.initial is not None,
+        carries=recipe.carried,
     )
 
 
