@@ -201,10 +201,10 @@ class OneHead(nn.Module):
         return self.out((self.q(x) @ self.k(x).transpose(1, 2)).softmax(-1) @ self.v(x))
 
 
-def test_the_widths_of_a_single_head_are_neurons_and_on() -> None:
+def test_the_values_of_a_single_head_are_neurons_its_keys_are_read_by_no_layer() -> None:
     found = sc.trace(OneHead().eval(), torch.randn(2, 5, 16))
     assert {(a.name, a.kind, a.default) for a in found} == {
-        ("q", "neurons", True),
+        ("q", "inner width", True),
         ("v", "neurons", True),
     }
 

@@ -22,7 +22,7 @@ OFF = {
 
 KINDS = (
     "channels", "neurons", "heads", "query heads", "head width", "groups", "group width",
-    "hidden state", "expert width", "residual width", "positions", "rope",
+    "hidden state", "expert width", "residual width", "inner width", "positions", "rope",
 )  # fmt: skip
 """All that `kind_of` says."""
 
@@ -37,6 +37,7 @@ class Facts:
         outer: axis -> whether its first producer holds it as the outer factor of a product.
         leading: axes that number independent matrix products of activations, as heads do.
         inside: axis -> the axes it is an inner factor of, in a parameter.
+        read: axes that some weight reads as its inputs.
     """
 
     producers: dict[Var, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -44,6 +45,7 @@ class Facts:
     outer: dict[Var, bool] = field(default_factory=dict)
     leading: set[Var] = field(default_factory=set)
     inside: dict[Var, set[Var]] = field(default_factory=lambda: defaultdict(set))
+    read: set[Var] = field(default_factory=set)
     convolved: set[Var] = field(default_factory=set)
     recurrent: set[Var] = field(default_factory=set)
     experts: set[Var] = field(default_factory=set)
@@ -103,6 +105,7 @@ def _from_contraction(facts: Facts, found: Inference, cost: Cost) -> None:
     if cost.weight is None:
         facts.leading |= _axes(cost.other)
         return
+    facts.read |= _axes(cost.inner)
     if cost.inner != ((),):  # not depthwise
         for var in _axes(cost.out):
             facts.mixers[var] += 1
@@ -180,6 +183,7 @@ def describe(
         "residual width",
         "hidden state",
         "expert width",
+        "inner width",
         "positions",
     )
     name = (layers[0] or tensors[0]) + ("" if plain else "." + kind.replace(" ", "_"))
@@ -219,7 +223,9 @@ def kind_of(var: Var, facts: Facts) -> str:
         return "groups"
     if facts.inside[var] & facts.grouped:
         return "group width"
-    return "channels" if var in facts.convolved else "neurons"
+    if var in facts.convolved:
+        return "channels"
+    return "neurons" if var in facts.read else "inner width"  # as queries meet keys, in one head
 
 
 def _is_head(var: Var, facts: Facts) -> bool:
