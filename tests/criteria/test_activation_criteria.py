@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import secateur as sc
+from secateur.core.errors import PlanError
 from secateur.criteria import Ria, Wanda
 from secateur.engine.collect import collect
 from secateur.engine.view import ModelView
@@ -78,6 +79,22 @@ def test_convolutions_score_by_the_windows_they_multiply():
     torch.testing.assert_close(
         Wanda().score(view, view.targets[0]), (net[0].weight.abs() * norm).detach()
     )
+
+
+def test_convolutions_in_groups_score_by_the_inputs_of_their_group():
+    """As RecurrentGemma's depthwise convolution: a group alone is a convolution of its own."""
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Conv1d(4, 6, 3, groups=2)), torch.randn(4, 4, 8)
+    view, parts = view_of(net, x), []
+    for group in range(2):
+        alone = nn.Sequential(nn.Conv1d(2, 3, 3))
+        alone[0].weight.data = net[0].weight.data[3 * group : 3 * group + 3]
+        each = view_of(alone, x[:, 2 * group : 2 * group + 2])
+        parts.append(Wanda().score(each, each.targets[0]))
+    torch.testing.assert_close(Wanda().score(view, view.targets[0]), torch.cat(parts))
+    for method in ("sparsegpt", "exact-obs"):
+        with pytest.raises(PlanError, match="read 6 of 12 inputs each"):
+            sc.prune(net, method, data=[x], sparsity=0.5, walk="whole")
 
 
 def test_an_input_that_is_never_active_goes_first_and_silence_leaves_the_weights_to_judge():

@@ -44,4 +44,10 @@ def input_norm(view: View, param: str, weight: Tensor) -> Tensor:
     norm = torch.where(silent, 1.0, square.sqrt())
     dims = view.dims(param)
     rows = matrix(weight, dims)  # [..., out, in * kernel]
-    return unmatrix(norm.unsqueeze(-2).expand_as(rows), dims, tuple(weight.shape))
+    norm = norm.unsqueeze(-2)
+    if (
+        norm.shape[-1] != rows.shape[-1]
+    ):  # a convolution in groups: outputs read those of their group
+        norm = norm.view(-1, rows.shape[-1])  # [groups, in * kernel]
+        norm = norm.repeat_interleave(len(rows) // len(norm), 0)
+    return unmatrix(norm.expand_as(rows), dims, tuple(weight.shape))

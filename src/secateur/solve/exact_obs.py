@@ -17,7 +17,7 @@ from ..core.matrix import matrix, unmatrix
 from ..core.select import keep_rows
 from ..core.types import Groups, Target
 from .budget import Budget, budgets_of, single_weights
-from .hessian import Factor, factorise
+from .hessian import Factor, factorise, gram_of
 
 WIDEST = 4096
 """Inputs beyond which the work, out · in³, is a mistake."""
@@ -74,7 +74,7 @@ class ExactOBS(Chooser):
                 f"inputs, more than {WIDEST:,}. Use solver 'sparsegpt'"
             )
         flat = rows.reshape(-1, *rows.shape[-2:])  # [experts or 1, out, in]
-        grams = view.stat("input_gram", param).to(flat).reshape(-1, width, width)
+        grams = gram_of(view, param, rows).to(flat).reshape(-1, width, width)
         found = [factorise(gram, self.damping) for gram in grams]
         there = alive.reshape(flat.shape)
         parts = zip(flat, there, found, budgets, strict=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..core.errors import NumberError
+from ..core.axes import View
+from ..core.errors import NumberError, PlanError
 
 STEPS = 8
 """Times the damping may be raised tenfold: from 0.01 of the mean diagonal to a million times it."""
@@ -64,6 +65,21 @@ class Factor:
             share: how much of the way is gone.
         """
         return rows + share * self.solve(rows @ shift)
+
+
+def gram_of(view: View, param: str, rows: Tensor) -> Tensor:
+    """[in, in] (of each expert) the Gram matrix of the inputs that `rows` [..., out, in] multiply.
+
+    The outputs of a convolution in groups read inputs of their own, for which there is no one matrix.
+    """
+    gram = view.stat("input_gram", param)
+    if gram.shape[-1] != rows.shape[-1]:
+        raise PlanError(
+            f"the outputs of '{param}' read {rows.shape[-1]} of {gram.shape[-1]} inputs each, those of "
+            "their group, so that no one Gram matrix tells what to make up; exclude it, or take a "
+            "method without this solver"
+        )
+    return gram
 
 
 def factorise(gram: Tensor, damping: float) -> Factor:

@@ -14,7 +14,7 @@ from ..core.matrix import matrix, unmatrix
 from ..core.select import select
 from ..core.types import Groups, Target
 from .budget import single_weights
-from .hessian import Factor, factorise
+from .hessian import Factor, factorise, gram_of
 
 
 @register("refitted")
@@ -74,7 +74,7 @@ class Refitted(Chooser):
         if "expert" in dims:
             return known
         rows = matrix(weight.to(wide(weight)), dims)
-        gram = view.stat("input_gram", param).to(rows)
+        gram = gram_of(view, param, rows).to(rows)
         if known is None or known[0].shape != gram.shape or not torch.equal(known[0], gram):
             known = (gram, factorise(gram, self.damping))
         new = known[1].moved(rows, view.stat("input_shift", param).to(rows), self.share)

@@ -16,7 +16,7 @@ from ..core.errors import PlanError
 from ..core.matrix import matrix, unmatrix
 from ..core.types import Groups, Target
 from .budget import Budget, budgets_of, single_weights
-from .hessian import Factor, factorise
+from .hessian import Factor, factorise, gram_of
 from .sweep import sweep
 
 
@@ -109,7 +109,7 @@ class SparseGPT(Chooser):
         rows = rows.reshape(-1, *rows.shape[-2:])
         paired = self.refit > 0 and "expert" not in dims
         shift = view.stat("input_shift", param).to(rows) if paired else None
-        return _Layer(target, param, weight, rows, budgets, view.stat("input_gram", param), shift)
+        return _Layer(target, param, weight, rows, budgets, gram_of(view, param, rows), shift)
 
     def _together(self, layers: list[_Layer], view: View) -> dict[str, Tensor]:
         """{target: mask} of layers with one Gram matrix (or one for each of the same experts)."""

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import secateur as sc
+from secateur.core.errors import PlanError
 from secateur.engine.blockwise.activations import InMemory, OnDisk
 from secateur.engine.blockwise.blocks import find_blocks
 from secateur.engine.blockwise.conductor import Conductor
@@ -60,6 +61,22 @@ def test_what_a_finished_block_left_in_a_mapping_is_there_for_the_next(net, wher
         got = [output for _, output in conductor.outputs_of(conductor.next())]
     for ours, theirs in zip(got, wanted, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_blocks_that_share_weights_are_refused_in_one_line(tmp_path):
+    """Zamba's attention layers are one layer, run between others."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ZambaConfig(
+        vocab_size=40, hidden_size=16, attention_hidden_size=32, attention_head_dim=8,
+        intermediate_size=16, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=4,
+        n_mamba_heads=2, mamba_dt_rank=4, layers_block_type=["linear_attention", "hybrid"] * 2,
+    )  # fmt: skip
+    transformers.ZambaForCausalLM(config).save_pretrained(tmp_path / "zamba")
+    with pytest.raises(PlanError, match=r"is the same tensor as 'model\.layers\.1.*share weights"):
+        sc.prune_folder(
+            tmp_path / "zamba", "magnitude-layerwise", tmp_path / "out", sparsity=0.5,
+            walk="blocks", compare=False,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("refit", [0, 1])

@@ -239,7 +239,7 @@ class Conductor:
             forward(self.model, self.batches[number])
         except _Stop as reached:
             return reached.with_traceback(None)
-        except (TypeError, IndexError, ValueError) as error:
+        except (TypeError, IndexError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise DataError(
                 f"the model cannot take calibration batch {number}: {reason}"

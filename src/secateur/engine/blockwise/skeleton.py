@@ -122,10 +122,20 @@ class Skeleton:
             if p.is_meta and f"{prefix}.{name}" in self.added:
                 self._set(f"{prefix}.{name}", nn.Parameter(torch.zeros_like(p, device=self.device)))
             elif p.is_meta:
+                self._refuse_shared(f"{prefix}.{name}", prefix)
                 raise StorageError(
                     f"'{self.shards.folder}' holds no weights for '{prefix}.{name}'; "
                     "the files do not fit the configuration"
                 )
+
+    def _refuse_shared(self, name: str, prefix: str) -> None:
+        """Say so where the files hold a block's tensor as that of another block."""
+        twins = [n for n in self._aliases[name] if not n.startswith(f"{prefix}.")]
+        if twins:
+            raise PlanError(
+                f"'{name}' is the same tensor as '{twins[0]}': blocks that share weights cannot be read "
+                "and written one by one. Load the model and use secateur.prune"
+            )
 
     def fetch(self, name: str) -> Tensor:
         """One tensor of the model outside the blocks; it stays until `let_go`."""
