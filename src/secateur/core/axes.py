@@ -308,6 +308,8 @@ class Schedule(Component, ABC):
     regrows: ClassVar[bool] = False
     holds: ClassVar[bool] = True
     """Whether what an update takes out is held out, also by those before the last."""
+    waits: ClassVar[bool] = False
+    """Whether nothing goes until masks have settled, and then for good."""
 
     @property
     @abstractmethod

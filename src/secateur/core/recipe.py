@@ -268,10 +268,15 @@ class Recipe(Component):
         """Updates whose masks are not held must leave everything but the masks as it is."""
         if self.schedule.holds:
             return
+        plan = self.recovery.plan() if self.recovery is not None else None
+        again = (
+            plan is not None and plan.schedule != "none"
+        )  # the ticket is trained without the gate
+        judged = self.schedule.waits and again and self.gate is not None and not self.gate.masked
         ignored = {
             f"walk '{self.walk}'": self.walk != "whole",
             f"solver '{self.solver}'": self.solver is not None,
-            f"gate '{self.gate}'": self.gate is not None,
+            f"gate '{self.gate}'": self.gate is not None and not judged,
             f"basis '{self.basis}'": self.basis is not None,
             "`revive`": self.revive,
         }

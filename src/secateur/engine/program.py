@@ -128,9 +128,12 @@ def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = Fals
 
 
 def _updates(recipe: Recipe, spe: int, total: int) -> list[Update]:
-    """The schedule's updates; with a gate, which masks by itself at every step, one when training ends."""
+    """The schedule's updates; with a gate, which masks by itself at every step, one when training ends.
+
+    Masks that wait until they have settled are drawn of what a gate has learned by then.
+    """
     updates = list(recipe.schedule.updates(spe, total))
-    if recipe.gate is None or not updates:
+    if recipe.gate is None or not updates or recipe.schedule.waits:
         return updates
     return [replace(updates[-1], step=Time(total, "it"), progress=1.0)]
 
@@ -193,9 +196,10 @@ def _training(
     at = 0
     stops: dict[int, list[Op]] = {step: [Snapshot(step)] for step in snapshots if step <= total}
     for number, update in enumerate(during):
-        kind = Prune if update.settling is None else Draw
+        step = update.step.steps(1, 0)
+        kind = Draw if update.settling is not None and step < total else Prune
         op = kind(number + 1, update, first=number == 0)
-        stops.setdefault(update.step.steps(1, 0), []).append(op)
+        stops.setdefault(step, []).append(op)
     for step in sorted({*stops, total}):
         if step > at:
             ends = step == total

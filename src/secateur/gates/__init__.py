@@ -5,6 +5,7 @@ from .edge_popup import EdgePopup
 from .hard_concrete import HardConcrete
 from .movement import Movement
 from .scaling import Scaling
+from .slimming import Slimming
 from .soft_magnitude import SoftMagnitude
 from .soft_movement import SoftMovement
 from .sr_ste import SrSte
@@ -15,6 +16,7 @@ __all__ = [
     "HardConcrete",
     "Movement",
     "Scaling",
+    "Slimming",
     "SoftMagnitude",
     "SoftMovement",
     "SrSte",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -36,6 +37,8 @@ class Settled(Unheld):
 
     Paper: You, Li, Xu, Fu, Wang, Chen, Baraniuk, Wang, Lin 2020, arXiv 1909.11957.
     """
+
+    waits: ClassVar[bool] = True
 
     memory: int = Field(default=5, ge=2)
     within: float = Field(default=0.1, ge=0, lt=1)

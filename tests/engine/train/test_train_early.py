@@ -13,11 +13,14 @@ from train_fakes import Points, net, same, training
 
 import secateur as sc
 from secateur.core.errors import PlanError
+from secateur.core.training import Moment
 from secateur.core.types import Settling
 from secateur.engine.drawing import distance, settles
 from secateur.engine.execute import execute
 from secateur.engine.run import Run, Setting
 from secateur.engine.store import FolderStore
+from secateur.gates import Slimming
+from secateur.gates.rules import value
 
 STEPS = 48
 PLAIN = {
@@ -25,6 +28,9 @@ PLAIN = {
     "optimiser": {"name": "sgd", "momentum": 0.9}, "schedule": {"name": "constant"},
 }  # fmt: skip
 EARLY = {"density": 0.5, "strength": 0.02, "memory": 3, "kinds": ("neurons",)}
+SLIM = {
+    "density": 0.5, "strength": 0.02, "every": "1ep", "within": 0.3, "rule": "sgd", "kinds": ("neurons",),
+}  # fmt: skip
 SOFT = {"density": 0.5, "kinds": ("neurons",)}
 
 
@@ -261,3 +267,96 @@ class TestRefusals:
     def test_a_training_too_short_to_zero(self):
         with pytest.raises(PlanError, match="zero nothing before"):
             begun("soft-filters", every="12ep", **SOFT)
+
+
+def slimmed(within):
+    """Coefficients of the hidden neurons beside the weights, by a loop: (model, mask, step, coefficients)."""
+    model, c = net(dropout=0.0).double().train(), torch.ones(8).double().requires_grad_()
+    optimiser = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-3)
+    masks = []
+    for step in range(STEPS):
+        x, y = next(Fine().epoch(step // 4, step % 4))
+        optimiser.zero_grad()
+        hidden = model[:4](x) * c
+        loss = F.cross_entropy(model[4:](hidden), y) + 0.02 * c.abs().sum()
+        (slope,) = torch.autograd.grad(loss, c, retain_graph=True)
+        loss.backward()
+        optimiser.step()
+        c = (c.detach() - 0.1 * slope).requires_grad_()
+        if step % 4 == 3:
+            masks.append(top_half(c.detach().abs()))
+            last = masks[-3:]
+            far = max((float((last[-1] ^ m).double().mean()) for m in last[:-1]), default=1.0)
+            if len(last) == 3 and far <= within:
+                break
+    return masks[-1], step + 1, c.detach()
+
+
+def test_an_earlybert_ticket_is_drawn_from_coefficients_and_trains_from_where_it_began():
+    mask, step, _ = slimmed(within=0.3)
+    assert 12 < step < 44, "neither at once nor at the end"
+    run = begun("earlybert", **SLIM)
+    outcome = execute(run)
+    assert run.place.settled == step
+    assert torch.equal(outcome.target_masks["0"], mask)
+    assert [row["stage"] for row in outcome.log] == ["dense"] * (step // 4) + ["round-1"] * 12
+    model = net(dropout=0.0).double().train()
+    optimiser = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-3)
+    for now in range(STEPS):  # the ticket, from the first weights
+        with torch.no_grad():
+            for tensor, rows in owned(model):
+                tensor[(~mask,) if rows else (slice(None), ~mask)] = 0
+        x, y = next(Fine().epoch(now // 4, now % 4))
+        optimiser.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimiser.step()
+    with torch.no_grad():
+        for tensor, rows in owned(model):
+            tensor[(~mask,) if rows else (slice(None), ~mask)] = 0
+    agree(outcome.model, model)
+
+
+def test_a_killed_earlybert_ends_with_the_same_bits(tmp_path):
+    whole = begun("earlybert", **SLIM)
+    end = execute(whole)
+    step = whole.place.settled
+    gone = [{"kind": "drawn", "step": step - 4}, {"kind": "drawn", "step": step}]
+    gone.append({"kind": "epoch", "stage": "round-1", "epoch": 1})
+    run, outcome = killed("earlybert", tmp_path, gone, **SLIM)
+    assert run.place.drawn == whole.place.drawn
+    assert same(dict(outcome.model.state_dict()), dict(end.model.state_dict()))
+    assert torch.equal(outcome.target_masks["0"], end.target_masks["0"])
+
+
+def test_earlybert_masks_that_never_settle_are_taken_when_the_search_ends():
+    run = begun("earlybert", **{**SLIM, "memory": 11, "within": 0.0})
+    outcome = execute(run)
+    assert run.place.settled is None
+    assert int(outcome.target_masks["0"].sum()) == 4
+    assert [row["stage"] for row in outcome.log] == ["dense"] * 12 + ["round-1"] * 12
+
+
+@pytest.mark.parametrize(
+    ("rule", "optimiser"), [("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)]
+)
+def test_coefficients_follow_the_loss_and_its_penalty(rule, optimiser):
+    gate, (target,) = Slimming(strength=0.3, rule=rule), begun("earlybert", **SLIM).targets
+    learned = gate.start((target,), lambda *words: torch.Generator())
+    c = learned[value(target.name)].double().requires_grad_()
+    by = optimiser([c], lr=0.4)
+    slope = torch.linspace(-1, 1, 8).double()
+    learned = {name: t.double() for name, t in learned.items()}
+    for _ in range(4):
+        by.zero_grad()
+        ((slope * c).sum() + 0.3 * c.abs().sum()).backward()
+        by.step()
+        learned = gate.learn(learned, {target.name: slope}, Moment(0.4, 0.0, lambda *words: None))
+    assert (c < 0).any(), "the penalty turns round"
+    assert torch.allclose(gate.factor(learned, target, None), c.detach())
+    assert torch.equal(gate.scores(learned, target, 0.0), gate.final(learned, target).abs())
+
+
+def test_coefficients_without_a_ticket_to_train_are_refused():
+    made = sc.recipe("earlybert", **SLIM)
+    with pytest.raises(PlanError, match="gate 'slimming"):
+        type(made)(**{**dict(made), "recovery": None})
