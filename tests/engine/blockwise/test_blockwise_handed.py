@@ -63,6 +63,42 @@ def test_what_a_finished_block_left_in_a_mapping_is_there_for_the_next(net, wher
         torch.testing.assert_close(ours, theirs)
 
 
+class Stateful(nn.Module):
+    """As RWKV, whose blocks write their states into the tensor that the block before gave."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x, state):
+        y = self.two(self.one(x) + state)
+        state += 1
+        return y, state
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([Stateful(), Stateful()])
+
+    def forward(self, x):
+        state = torch.zeros(1)
+        for layer in self.layers:
+            x, state = layer(x, state)
+        return x
+
+
+def test_a_block_that_writes_into_what_it_is_given_is_given_the_same_again():
+    torch.manual_seed(0)
+    net, batch = Recurrent(), torch.randn(3, 4)
+    with Conductor(net, find_blocks(net), [batch], lambda _: InMemory()).conducting() as conductor:
+        conductor.finish(conductor.next())
+        second = conductor.next()
+        conductor.run(second)
+        ((_, (again, _)),) = conductor.outputs_of(second)
+    torch.testing.assert_close(again, net(batch))
+
+
 def test_blocks_that_share_weights_are_refused_in_one_line(tmp_path):
     """Zamba's attention layers are one layer, run between others."""
     transformers = pytest.importorskip("transformers")

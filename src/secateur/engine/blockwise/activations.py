@@ -47,9 +47,11 @@ class InMemory:
         self._outputs[number] = kept if self._device is None else placed(kept, "cpu")
 
     def get(self, number: int) -> Any:
-        """The output of a batch."""
+        """The output of a batch, a copy of its own: blocks may write into what they are given."""
         kept = self._outputs[number]
-        return kept if self._device is None else placed(kept, self._device)
+        if self._device is not None and self._device.type != "cpu":
+            return placed(kept, self._device)
+        return tree.tree_map_only(Tensor, torch.clone, kept)
 
     def clear(self) -> None:
         """Let go of all of them."""
