@@ -209,6 +209,8 @@ def table(found: dict[str, Any]) -> str:
         "[SparseLLM was tried](sparsellm.md): it is not in the library, the page says why.",
         "",
         "[Inputs in another order](permutation.md) let 2:4 and 4:8 keep more: what `permute` gives.",
+        "",
+        "[Pruning while adapters train](loraprune.md): LoRAPrune beside LLM-Pruner with LoRA.",
     ]
     return "\n".join(lines) + "\n"
 

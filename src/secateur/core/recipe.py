@@ -269,9 +269,7 @@ class Recipe(Component):
         if self.schedule.holds:
             return
         plan = self.recovery.plan() if self.recovery is not None else None
-        again = (
-            plan is not None and plan.schedule != "none"
-        )  # the ticket is trained without the gate
+        again = plan is not None and plan.schedule != "none"  # trains without the gate
         judged = self.schedule.waits and again and self.gate is not None and not self.gate.masked
         ignored = {
             f"walk '{self.walk}'": self.walk != "whole",
