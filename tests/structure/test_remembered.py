@@ -282,3 +282,29 @@ def test_networks_of_other_people_hand_their_trace_on(name: str, traced: list[nn
     small = sc.shrink(model, example, keep=keep)
     assert len(traced) == 1
     assert same(small.model, as_if_traced_now(model, example, keep))
+
+
+def weightless() -> nn.Module:
+    with torch.device("meta"):
+        return Scaled().eval()
+
+
+def test_a_network_without_weights_is_traced_once_however_often_it_is_built(
+    traced: list[nn.Module],
+) -> None:
+    x = torch.empty(4, 6, device="meta")
+    remembered._WEIGHTLESS.clear()
+    for _ in range(2):
+        model = weightless()
+        found = sc.trace(model, x)
+        held = found.trace.inference.captured.tensors
+        assert all(held[name] is p for name, p in model.named_parameters())
+    assert len(traced) == 1
+    other = weightless()
+    other.scale = 3.0
+    sc.trace(other, x)
+    sc.trace(weightless(), torch.empty(5, 6, device="meta"))
+    sc.trace(weightless(), x, outputs="0")
+    sc.trace(scaled(), X)
+    sc.trace(scaled(), X)  # values may decide the way of a network that has some
+    assert len(traced) == 6

@@ -3,11 +3,15 @@
 A trace is handed on with every tensor taken anew from the network that is given then, and only where its
 likeness is what it was (`likeness`): weights may have been trained in between, nothing else may have changed.
 What is kept holds no weights and keeps no network alive.
+
+The newest traces of networks without weights are remembered beyond that: a plan and the run that follows
+it build the same network anew.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -48,6 +52,9 @@ class _Known:
 _KNOWN: dict[int, tuple[weakref.ref[nn.Module], _Known]] = {}
 """id of a network -> its newest trace, for as long as it lives."""
 
+_WEIGHTLESS: deque[_Known] = deque(maxlen=8)
+"""The newest traces of networks whose tensors have shapes alone, so that equal likeness is all there is."""
+
 
 def remembering(
     model: nn.Module,
@@ -59,13 +66,27 @@ def remembering(
     """What `trace` finds in `model`, remembered where a later network can be told to be the same."""
     forget(model)
     before = _likeness(model, args, kwargs)
+    weightless = before is not None and all(t.is_meta for t in _tensors(model).values())
+    for known in list(_WEIGHTLESS) if weightless else []:
+        if known.asked == _chosen(outputs) and known.likeness == before:
+            again = _rebound(known, model)
+            if again is not None:
+                _keep(model, known)
+                return again
     found = trace()
     if before is not None and before == _likeness(model, args, kwargs):
-        known = _known(found, model, outputs, before)
-        if known is not None:
-            key = id(model)
-            _KNOWN[key] = (weakref.ref(model, lambda _: _KNOWN.pop(key, None)), known)
+        fresh = _known(found, model, outputs, before)
+        if fresh is not None:
+            _keep(model, fresh)
+            if weightless:
+                _WEIGHTLESS.append(fresh)
     return found
+
+
+def _keep(model: nn.Module, known: _Known) -> None:
+    """For as long as the network lives."""
+    key = id(model)
+    _KNOWN[key] = (weakref.ref(model, lambda _: _KNOWN.pop(key, None)), known)
 
 
 def forget(model: nn.Module) -> None:

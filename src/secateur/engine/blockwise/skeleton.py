@@ -295,12 +295,14 @@ def read_config(folder: Path) -> Any:
     path = folder / "config.json"
     try:
         json.loads(path.read_text(encoding="utf-8"))
-        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except OSError:
         raise StorageError(f"'{folder}' holds no config.json; name a model's folder") from None
     except (ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise StorageError(f"'{path}' describes no model known here: {reason}") from None
+    config._name_or_path = ""  # where a copy of the folder lies changes nothing of its network
+    return config
 
 
 def _dtype(shards: Shards) -> torch.dtype:
