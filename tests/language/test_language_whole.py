@@ -187,7 +187,7 @@ def test_a_kind_with_nothing_to_choose_from_is_passed_over_and_told(data, tmp_pa
     )
     for kinds, match in (
         ("[neuron, heads]", "did you mean 'neurons'"),
-        ("[heads]", "unknown kind"),
+        ("[heads]", "no heads to choose from, but neurons"),
     ):
         assert call([*words[:-1], str(tmp_path / "no"), "--option", f"kinds={kinds}"]) == 2
         assert match in capsys.readouterr().err
