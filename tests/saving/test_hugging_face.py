@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -150,6 +151,16 @@ def test_biases_that_no_switch_gives_stay_our_own_loaders(tmp_path: Path) -> Non
     assert shrunk.record["loadable"] == "secateur"
     loaded = sc.load(sc.save(shrunk, tmp_path / "a"))
     assert torch.equal(outputs(loaded, inputs), outputs(shrunk.model, inputs))
+
+
+def test_numbers_that_json_cannot_say_come_back(tmp_path: Path) -> None:
+    """As in the configurations of Bamba and Falcon-H1, which refuse anything else there."""
+    model, _ = tiny("llama")
+    model.config.limits = (0.0, math.inf)
+    model.config.inner = {"low": -math.inf, "tag": {"__float__": "Much"}}
+    config = sc.load(sc.save(model, tmp_path / "a")).config
+    assert list(config.limits) == [0.0, math.inf]
+    assert config.inner == {"low": -math.inf, "tag": {"__float__": "Much"}}
 
 
 def test_masks_come_back_with_our_own_loader(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import math
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,6 +20,9 @@ from ..core.errors import PlanError, StorageError, nearest
 from ..core.extras import need
 from ..core.importing import current_folder
 from ..core.origin import Architecture, Origin, origin_of
+
+_FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+"""Numbers that JSON cannot say; transformers writes `{"__float__": "Infinity"}`."""
 
 _NEVER = ("auto_map", "quantization_config", "use_pretrained_backbone")
 """Fields of a configuration that could fetch or run something, as those do that name a kernel."""
@@ -139,7 +143,16 @@ def _transformers(name: str, config: Mapping[str, Any] | None) -> nn.Module:
     if config is None or kind.config_class is None:
         raise StorageError(f"the artifact has no configuration for '{name}'")
     with no_init_weights():
-        return kind(kind.config_class.from_dict(without_code(config)))
+        return kind(kind.config_class.from_dict(_with_floats(without_code(config))))
+
+
+def _with_floats(config: Any) -> Any:
+    """A configuration with the numbers that JSON cannot say."""
+    if isinstance(config, Mapping):
+        if config.keys() == {"__float__"} and config["__float__"] in _FLOATS:
+            return _FLOATS[config["__float__"]]
+        return {key: _with_floats(v) for key, v in config.items()}
+    return [_with_floats(v) for v in config] if isinstance(config, list) else config
 
 
 def model_class(name: str) -> Any:
