@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from ..core.component import register
-from ..core.training import Draw, Gate, Learned, Moment
+from ..core.training import Draw, Learned, Moment
 from ..core.types import Target
+from .factors import Factors
 from .rules import value
 
 
 @register("scaling")
-class Scaling(Gate):
+class Scaling(Factors):
     """factor = a, 1 at the start; loss + strength · Σ a, by accelerated proximal gradient steps of size η:
 
         z = S(a - η ∂L/∂a, η · strength), v <- z - a + momentum · v, a <- max(0, z + momentum · v)
@@ -35,33 +35,16 @@ class Scaling(Gate):
     is taken from the official code.
     """
 
-    masked: ClassVar[bool] = False
-    reads: ClassVar[bool] = True
-
-    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     strength: float = Field(default=0.01, gt=0, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)
 
-    @property
-    def rate(self) -> float | None:
-        """As given."""
-        return self.lr
-
     def start(self, targets: tuple[Target, ...], draw: Draw) -> dict[str, Tensor]:
         """Ones, at rest."""
-        ones = {value(t.name): torch.ones(t.shape) for t in targets}
+        ones = super().start(targets, draw)
         return ones | {f"momentum/{t.name}": torch.zeros(t.shape) for t in targets}
 
     def scores(self, learned: Learned, target: Target, progress: float) -> Tensor:
         """a: above 0 where the unit is on."""
-        return learned[value(target.name)]
-
-    def factor(self, learned: Learned, target: Target, draw: Draw) -> Tensor:
-        """a."""
-        return learned[value(target.name)]
-
-    def final(self, learned: Learned, target: Target) -> Tensor:
-        """a."""
         return learned[value(target.name)]
 
     def learn(

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from ..core.component import register
-from ..core.training import Draw, Gate, Learned, Moment
+from ..core.training import Learned, Moment
 from ..core.types import Target
+from .factors import Factors
 from .rules import adam, sgd, value
 
 
 @register("slimming")
-class Slimming(Gate):
+class Slimming(Factors):
     """factor = c, 1 at the start, that multiplies what later layers read; loss + strength · Σ |c|.
 
     ∂/∂c = Σ w ∂L/∂(w · c) + strength · sign(c), 0 at 0. A unit's score is |c|. What is left of c at the end
@@ -33,33 +33,12 @@ class Slimming(Gate):
     weights by AdamW.
     """
 
-    masked: ClassVar[bool] = False
-    reads: ClassVar[bool] = True
-
-    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     strength: float = Field(default=1e-4, ge=0, allow_inf_nan=False)
     rule: Literal["adam", "sgd"] = "adam"
-
-    @property
-    def rate(self) -> float | None:
-        """As given."""
-        return self.lr
-
-    def start(self, targets: tuple[Target, ...], draw: Draw) -> dict[str, Tensor]:
-        """Ones."""
-        return {value(t.name): torch.ones(t.shape) for t in targets}
 
     def scores(self, learned: Learned, target: Target, progress: float) -> Tensor:
         """|c|."""
         return learned[value(target.name)].abs()
-
-    def factor(self, learned: Learned, target: Target, draw: Draw) -> Tensor:
-        """c."""
-        return learned[value(target.name)]
-
-    def final(self, learned: Learned, target: Target) -> Tensor:
-        """c."""
-        return learned[value(target.name)]
 
     def learn(
         self, learned: Learned, slopes: Mapping[str, Tensor], moment: Moment
