@@ -124,6 +124,7 @@ def test_every_optimiser_round_trips_and_decays_weights(name):
     made = from_dict(Optimiser, name)
     assert from_dict(Optimiser, made.to_dict()) == made
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    nn.init.constant_(model[0].weight, -1.0)  # Adam's step is 0.1, and smaller weights change sign
     before = model[0].weight.detach().clone()
     optimizer = made.build(parameter_groups(model, 0.5, decay_norms=True), lr=0.1)
     for p in model.parameters():
