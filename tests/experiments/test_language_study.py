@@ -247,11 +247,14 @@ def test_runs_are_shown_and_compared(
 def test_the_terminal_shows_the_table(done: tuple[Path, list[dict[str, Any]]]) -> None:
     from rich.console import Console
 
-    console = Console(width=160, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(terminal_table(done[0]))
-    text = console.export_text()
-    assert "origin" in text
-    assert "ROUGE-L" in text
+    lines = [line.strip() for line in console.export_text().splitlines()]
+    (head,) = [line for line in lines if "ROUGE-L" in line]
+    rows = [line.split() for line in lines[lines.index(head) + 1 :] if ":" not in line and line]
+    assert [row[0] for row in rows] == ["origin", "1-1", "2-1", "2-t0", "2-t1"]
+    assert {len(row) for row in rows} == {7}  # no cell is broken
+    assert "origin: original model" in lines
 
 
 def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:

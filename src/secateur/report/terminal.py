@@ -31,8 +31,8 @@ def terminal_table(root: str | Path, *, lang: str = "en", experiment: str | None
     """
     words = Words(lang)
     if is_language_study(root):
-        rows = language.open_rows(root)
-        return Group(_rich(language.main_table(rows, words, intervals=False), set()))
+        table = language.main_table(language.open_rows(root), words, intervals=False)
+        return Group(_rich(table, {words("lm.column.note")}), *_notes(table))
     study = open_study(root, experiment)
     left_out = {words(f"column.{name}") for name in SKIPPED}
     marks = [Text(f"! {text}", style="yellow") for text in notices(study, words)]
@@ -47,6 +47,11 @@ def _rich(table: Table, left_out: set[str]) -> RichTable:
     for row in table.rows:
         rich.add_row(*(Text(row.cells[i]) for i in kept))
     return rich
+
+
+def _notes(table: Table) -> list[Text]:
+    """The last cell of every row that says something, behind the first: numbers leave it no room."""
+    return [Text(f" {row.cells[0]}: {row.cells[-1]}") for row in table.rows if row.cells[-1]]
 
 
 def _add_column(rich: RichTable, column: Column) -> None:
