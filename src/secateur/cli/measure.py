@@ -15,7 +15,7 @@ from ..measure.report import Comparison, Measured
 from ..measure.runtimes import RUNTIMES
 from ..structural import measure as find
 from .kinds import stood
-from .networks import IMAGES_OF, SHAPES, Inputs, network_at
+from .networks import ImagesOf, Inputs, Shapes, Trusted, network_at
 
 FEWEST_PAIRS = 5
 
@@ -36,8 +36,8 @@ def measure(
     against: Annotated[
         str | None, typer.Argument(help="the reference network, to be compared with")
     ] = None,
-    data: Annotated[str | None, typer.Option(help=IMAGES_OF)] = None,
-    inputs: Annotated[list[str] | None, typer.Option("--input", help=SHAPES)] = None,
+    data: ImagesOf = None,
+    inputs: Shapes = None,
     batch: Annotated[str, typer.Option(help="inputs at a time; several are timed: 1,16")] = "16",
     threads: Annotated[
         str | None, typer.Option(help="of the CPU in a comparison, e.g. 1,2; else as torch has it")
@@ -49,9 +49,7 @@ def measure(
     network_option: Annotated[
         list[str] | None, typer.Option(help="argument of the networks' constructor, name=value")
     ] = None,
-    trust: Annotated[
-        list[str] | None, typer.Option(help="package whose code may build an artifact's network")
-    ] = None,
+    trust: Trusted = None,
     fold: Annotated[
         bool, typer.Option("--fold", help="fold batch norms into the layers before them, on both")
     ] = False,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from torch import nn
 
 from ..core.origin import origin_of
@@ -21,10 +22,22 @@ from .words import settings
 
 USUAL_DATA = "digits"
 
-IMAGES_OF = (
-    f"the data set whose image shape it takes (else what an artifact knows, or {USUAL_DATA})"
-)
-SHAPES = "an input's shape instead: 2x3x32x32, input_ids=2x16:int64"
+ImagesOf = Annotated[
+    str | None,
+    typer.Option(
+        help=f"the data set whose image shape it takes (else what an artifact knows, or {USUAL_DATA})"
+    ),
+]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option("--input", help="an input's shape instead: 2x3x32x32, input_ids=2x16:int64"),
+]
+NetworkOptions = Annotated[
+    list[str] | None, typer.Option(help="argument of the network's constructor, name=value")
+]
+Trusted = Annotated[
+    list[str] | None, typer.Option(help="package whose code may build an artifact's network")
+]
 
 
 @dataclass(frozen=True)

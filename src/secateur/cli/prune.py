@@ -14,6 +14,7 @@ from ..experiments.runner import Runner
 from ..models.registry import BUILT_IN
 from .kinds import refuse
 from .language import Asked, carry_out, is_language_model, show
+from .networks import NetworkOptions, Trusted
 from .progress import Live
 from .words import by_pattern, settings
 
@@ -62,9 +63,7 @@ def prune(
             help="method option, name=value (sparsegpt: refit=1); `secateur methods --markdown` lists them"
         ),
     ] = None,
-    network_option: Annotated[
-        list[str] | None, typer.Option(help="argument of the network's constructor, name=value")
-    ] = None,
+    network_option: NetworkOptions = None,
     training: Annotated[
         list[str] | None, typer.Option(help="training field, name=value (lr=0.01)")
     ] = None,
@@ -72,9 +71,7 @@ def prune(
         list[str] | None,
         typer.Option(help="images: field of the data, name=value (size=64, flip=false)"),
     ] = None,
-    trust: Annotated[
-        list[str] | None, typer.Option(help="package whose code may build an artifact's network")
-    ] = None,
+    trust: Trusted = None,
     seed: Annotated[int, typer.Option(help="all randomness of the run")] = 0,
     device: Annotated[
         str, typer.Option(help="auto (a GPU where there is one), cpu, cuda")

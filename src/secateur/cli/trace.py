@@ -16,7 +16,7 @@ from ..engine.blockwise.skeleton import read_config
 from ..structural import trace as find
 from ..structure.graph.capture import SECONDS
 from .inputs import example_of, usual
-from .networks import IMAGES_OF, SHAPES, Inputs, network_at
+from .networks import ImagesOf, Inputs, NetworkOptions, Shapes, Trusted, network_at
 
 BATCH = 2
 
@@ -30,18 +30,14 @@ def trace(
     network: Annotated[
         str, typer.Argument(help="built-in name, package.module:function, or a model's folder")
     ],
-    data: Annotated[str | None, typer.Option(help=IMAGES_OF)] = None,
-    inputs: Annotated[list[str] | None, typer.Option("--input", help=SHAPES)] = None,
+    data: ImagesOf = None,
+    inputs: Shapes = None,
     output: Annotated[
         list[str] | None, typer.Option(help="an output that keeps its size (default: all results)")
     ] = None,
     seconds: Annotated[float, typer.Option(help="the longest the capture may take")] = SECONDS,
-    network_option: Annotated[
-        list[str] | None, typer.Option(help="argument of the network's constructor, name=value")
-    ] = None,
-    trust: Annotated[
-        list[str] | None, typer.Option(help="package whose code may build an artifact's network")
-    ] = None,
+    network_option: NetworkOptions = None,
+    trust: Trusted = None,
     everything: Annotated[
         bool, typer.Option("--all", help="every tensor of each structure, every frozen dimension")
     ] = False,

@@ -11,7 +11,7 @@ from ..core.errors import PlanError
 from ..saving import save
 from ..structure.elastic import Order
 from ..transferring import transfer as move
-from .networks import IMAGES_OF, SHAPES, Inputs, network_at
+from .networks import ImagesOf, Inputs, NetworkOptions, Shapes, Trusted, network_at
 from .words import numbers
 
 ORDERS = ("interpolated", "appended")
@@ -30,8 +30,8 @@ def transfer(
         str, typer.Argument(help="built-in name, package.module:function, or a folder")
     ],
     out: Annotated[Path, typer.Option(help="the folder to write")],
-    data: Annotated[str | None, typer.Option(help=IMAGES_OF)] = None,
-    inputs: Annotated[list[str] | None, typer.Option("--input", help=SHAPES)] = None,
+    data: ImagesOf = None,
+    inputs: Shapes = None,
     start: Annotated[
         Path | None,
         typer.Option(help="the same, for values to begin with; of a run: step-0.safetensors"),
@@ -46,12 +46,8 @@ def transfer(
     dense: Annotated[
         list[str] | None, typer.Option(help="name or pattern of parameters that stay dense")
     ] = None,
-    network_option: Annotated[
-        list[str] | None, typer.Option(help="argument of the network's constructor, name=value")
-    ] = None,
-    trust: Annotated[
-        list[str] | None, typer.Option(help="package whose code may build an artifact's network")
-    ] = None,
+    network_option: NetworkOptions = None,
+    trust: Trusted = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="replace an artifact at --out")
     ] = False,
