@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from secateur.allocation import Uniform
 from secateur.batches import as_batches
 from secateur.core.errors import PlanError
 from secateur.core.recipe import Recipe
-from secateur.criteria import Averaged, Balanced, Magnitude, Taylor, Wanda
+from secateur.criteria import Averaged, Balanced, CoupledTaylor, Magnitude, Taylor, Wanda
+from secateur.engine import adapters, following
 from secateur.engine.adapters import NAME, adapted, attach, merged_meanwhile
 from secateur.engine.collect import collect
 from secateur.engine.execute import execute
@@ -23,6 +25,7 @@ from secateur.engine.run import Run, Setting
 from secateur.engine.store import FolderStore
 from secateur.engine.train import SGD, AdamW, Constant, Training
 from secateur.engine.view import ModelView
+from secateur.materialise import HardMasks
 from secateur.recover import RewindWeights
 from secateur.schedule import Cubic, OneShot, Soft
 from secateur.scope import Tensorwise
@@ -183,6 +186,62 @@ def test_frozen_weights_come_back_to_the_last_bit_and_what_goes_is_gone_everywhe
     for name, p in model.named_parameters():
         own = name.replace(".base_layer.", ".")
         assert own not in before or torch.equal(p, before[own])
+
+
+def test_what_is_raised_while_all_is_merged_leaves_the_network_adapted_and_masked() -> None:
+    model = net()
+    attach(model, LowRank(rank=RANK, layers=("0", "2")).adapter, 0, "dense")
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "lora_B" in name:
+                p.fill_(0.5)
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    rows = (torch.arange(HIDDEN) < 4)[:, None]
+
+    def failing_update() -> None:
+        with merged_meanwhile(model, ["0.weight", "2.weight"], None):
+            HardMasks(model, {"0.weight": rows.expand(HIDDEN, 5)})
+            raise Killed
+
+    with pytest.raises(Killed):
+        failing_update()
+    left = dict(model.named_parameters())
+    assert left.keys() == before.keys()
+    assert {n for n, p in left.items() if p.requires_grad} == {n for n in left if "lora_" in n}
+    for name, p in left.items():
+        masked = name in {"0.base_layer.weight", "0.lora_B.default.weight"}
+        assert torch.equal(p, before[name] * rows if masked else before[name]), name
+
+
+def test_a_step_multiplies_adapters_once_however_many_members_lie_in_a_weight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fused projections: heads have three slices of one weight, neurons two."""
+    from transformers import Phi3Config, Phi3ForCausalLM
+
+    shape = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    heads = {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "use_cache": False,
+        "pad_token_id": 0,
+    }
+    made: list[str] = []
+    for name in ("merged", "estimate"):
+        own = getattr(adapters, name)
+        monkeypatch.setattr(
+            following, name, lambda layer, own=own, name=name: made.append(name) or own(layer)
+        )
+    what = sc.recipe("loraprune", density=0.5, first=0, last=0, every="2it").model_copy(
+        update={"criterion": Averaged(inner=CoupledTaylor())}
+    )
+    result = sc.prune(
+        Phi3ForCausalLM(Phi3Config(**shape, **heads)), what, data=tokens(16), example=tokens(2),
+        training=LLAMA, trained=True,
+    )  # fmt: skip
+    assert sorted(len(t.members) for t in result.targets) == [3, 4]
+    steps, weights = 5, 4  # of six steps the last one comes after the last update
+    assert Counter(made) == {"merged": steps * weights, "estimate": steps * weights}
 
 
 class Killed(Exception):

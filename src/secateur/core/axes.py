@@ -178,7 +178,8 @@ class ElementCriterion(Criterion):
         if len(target.members) == 1 and target.members[0].layout.size == 1:
             member = target.members[0]
             return member.layout.view(self.elements(view, member.param)).reshape(target.shape)
-        parts = [m.layout.matrix(self.elements(view, m.param)) for m in target.members]
+        scored = {p: self.elements(view, p) for p in dict.fromkeys(m.param for m in target.members)}
+        parts = [m.layout.matrix(scored[m.param]) for m in target.members]
         return pool(torch.cat([p.to(wide(p)) for p in parts], dim=1), self.pool).view(target.shape)
 
 

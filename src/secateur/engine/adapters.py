@@ -90,8 +90,8 @@ def merged_meanwhile(
 ) -> Iterator[None]:
     """Inside, the network is an ordinary one with everything merged; afterwards adapters are back.
 
-    Frozen weights come back to the last bit. What masks have removed meanwhile is gone from weights,
-    adapters and moments.
+    Frozen weights come back to the last bit, whatever was raised inside. What masks have removed meanwhile
+    is gone from weights, adapters and moments.
 
     Args:
         model: with or without adapters; without, nothing happens.
@@ -103,20 +103,32 @@ def merged_meanwhile(
         yield
         return
     own = {name: layer.get_base_layer().weight.detach().clone() for name, layer in layers.items()}
-    with torch.no_grad():
-        for name, layer in layers.items():
-            layer.get_base_layer().weight.copy_(merged(layer))
-            model.set_submodule(name, layer.get_base_layer())
-    _train(model, set(trained))
-    yield
-    kept = _kept(HardMasks.of(model).masks, layers)
+    try:
+        with torch.no_grad():
+            for name, layer in layers.items():
+                layer.get_base_layer().weight.copy_(merged(layer))
+                model.set_submodule(name, layer.get_base_layer())
+        _train(model, set(trained))
+        yield
+    finally:
+        _put_back(model, layers, own, optimizer)
+
+
+def _put_back(
+    model: nn.Module,
+    layers: Mapping[str, Any],
+    own: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer | None,
+) -> None:
+    """Frozen weights `own` and the adapters around them, without what masks remove by now."""
+    masks = HardMasks.of(model).masks
     with torch.no_grad():
         for name, layer in layers.items():
             layer.get_base_layer().weight.copy_(own[name])
             model.set_submodule(name, layer)
     HardMasks.of(model).zero({n: p.detach() for n, p in model.named_parameters()})
     _train(model, {n for n, _ in model.named_parameters() if "lora_" in n})
-    _hold(model, kept, optimizer)
+    _hold(model, _kept(masks, layers), optimizer)
 
 
 def check(model: nn.Module, adapter: Adapter, targets: tuple[Target, ...]) -> None:

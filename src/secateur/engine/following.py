@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,16 @@ class StepView(ModelView):
     """The network within a step of training: its weights, and the gradients of the step's batch.
 
     Names are those of the network without adapters. Of an adapted layer the weight is W + s B A, and its
-    gradient the estimate of `adapters.estimate`; of what does not train the gradient is zero.
+    gradient the estimate of `adapters.estimate`; of what does not train the gradient is zero. The products
+    that both rest on are multiplied once for a weight, however often criteria ask, until it is `drop`ped.
     """
+
+    _merged: dict[str, Tensor]
+    _estimates: dict[str, Tensor]
 
     def _parameters(self, model: nn.Module) -> dict[str, Tensor]:
         self._layers = adapted(model)
+        self._merged, self._estimates = {}, {}
         return {name.replace(".base_layer.", "."): p for name, p in model.named_parameters()}
 
     def trains(self, param: str) -> bool:
@@ -41,8 +46,12 @@ class StepView(ModelView):
 
     def weight(self, param: str) -> Tensor:
         """The value that the network computes with."""
-        layer, own = self._adapter(param), self._params[param].detach()
-        return own if layer is None else merged(layer)
+        layer = self._adapter(param)
+        if layer is None:
+            return self._params[param].detach()
+        if param not in self._merged:
+            self._merged[param] = merged(layer)
+        return self._merged[param]
 
     def stat(self, name: str, param: str) -> Tensor:
         """A statistic of the step's own batch, in float32 or wider."""
@@ -50,9 +59,17 @@ class StepView(ModelView):
             return super().stat(name, param)
         own, layer = self._params[param], self._adapter(param)
         if layer is not None:
-            return POWERS[name](estimate(layer))
+            if param not in self._estimates:
+                self._estimates[param] = estimate(layer)
+            return POWERS[name](self._estimates[param])
         grad = torch.zeros_like(own) if own.grad is None else own.grad
         return POWERS[name](grad.to(wide(grad)))
+
+    def drop(self, params: Iterable[str]) -> None:
+        """Let go of products of these weights, each as large as the weight."""
+        for param in params:
+            self._merged.pop(param, None)
+            self._estimates.pop(param, None)
 
     def _adapter(self, param: str) -> nn.Module | None:
         layer, _, kind = param.rpartition(".")
@@ -69,17 +86,26 @@ def follower(run: Run) -> Callable[[], None] | None:
         return None
     last = max((i for i, op in enumerate(run.ops) if isinstance(op, Prune | Draw)), default=-1)
     _check(run, criterion)
+    done = _done_with(run.targets)
 
     @torch.no_grad()
     def look() -> None:
         if run.place.at < last:
             view = StepView(run.model, run.targets, run.masks)
-            known = run.followed
-            run.followed = {
-                t.name: criterion.observe(view, t, known.get(t.name)) for t in run.targets
-            }
+            known = {}
+            for target in run.targets:
+                before = run.followed.get(target.name)
+                known[target.name] = criterion.observe(view, target, before)
+                view.drop(done[target.name])
+            run.followed = known
 
     return look
+
+
+def _done_with(targets: tuple[Target, ...]) -> dict[str, list[str]]:
+    """Target -> the weights that no later one has a slice of."""
+    last = {m.param: t.name for t in targets for m in t.members}
+    return {t.name: [p for p, name in last.items() if name == t.name] for t in targets}
 
 
 def _check(run: Run, criterion: Following) -> None:
