@@ -14,11 +14,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
 from ..core.errors import PlanError
+from ..core.instead import call_with
 
 ACTIVATIONS = (
     *("relu", "relu6", "leaky_relu", "rrelu", "prelu", "elu", "selu", "celu", "gelu", "silu"),
@@ -272,7 +272,7 @@ def run(
     args = tuple(example) if isinstance(example, tuple | list) else (example,)
     try:
         with evaluating(model), mode:
-            output = functional_call(model, values, () if keywords else args, keywords)
+            output = call_with(model, values, () if keywords else args, keywords)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise PlanError(

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from ..core.instead import call_with
 from .forward import Call
 
 aten = torch.ops.aten
@@ -116,7 +117,7 @@ def _simulate(model: nn.Module, call: Call) -> Tally:
         return _watch(
             model,
             weights,
-            lambda: torch.func.functional_call(model, state, fake.args, fake.kwargs),
+            lambda: call_with(model, state, fake.args, fake.kwargs),
         )
 
 

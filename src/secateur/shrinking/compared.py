@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.instead import call_with
 from ..core.types import Masks, Target, element_masks
 from ..core.zeroing import zero
 from ..structure.built_anew import built_anew
@@ -48,7 +49,7 @@ def from_masked(
         stock = copy.deepcopy(stock).double()
         zeroed = dict(zip(zeroed, _doubled(list(zeroed.values())), strict=True))
     with torch.no_grad(), as_traced(stock):
-        wanted = torch.func.functional_call(stock, zeroed, args, kwargs)
+        wanted = call_with(stock, zeroed, args, kwargs)
     return difference(read(small), read(wanted))
 
 

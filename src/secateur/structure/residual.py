@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
+from ..core.instead import call_with
 from .graph.capture import as_traced
 from .prunable import call
 
@@ -140,7 +140,7 @@ class _Watch:
                 inputs = pytree.tree_map(_copied, self.given[name])
                 try:
                     with _unheard(module):
-                        self.zeroed[name] = functional_call(module, zeros, *inputs)
+                        self.zeroed[name] = call_with(module, zeros, *inputs)
                 except RuntimeError as error:
                     self.zeroed[name] = error
                 finally:

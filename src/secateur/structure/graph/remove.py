@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from secateur.core.instead import call_with
 from secateur.structure.graph.attributes import (
     Attributes,
     Change,
@@ -269,7 +270,7 @@ class _Wanted:
         swapped = {name: values[name] for name, _ in tensors if name in values}
         graph = isinstance(module, fx.GraphModule)
         with torch.no_grad(), as_traced(module) if graph else captured.running(module):
-            output = torch.func.functional_call(module, swapped, tuple(self.args), self.kwargs)
+            output = call_with(module, swapped, self.args, self.kwargs)
         return captured.outputs.floats(output)
 
 

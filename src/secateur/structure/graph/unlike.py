@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from secateur.core.instead import call_with
 from secateur.structure.graph.culprit import apart
 from secateur.structure.graph.equations import owners_of
 from secateur.structure.graph.export import EXPORT_FAILURES, as_traced
@@ -54,7 +55,7 @@ def unlike(
             stack.callback(enter.remove)
             stack.callback(left.remove)
         try:
-            torch.func.functional_call(module, swapped, tuple(args), dict(kwargs))
+            call_with(module, swapped, args, kwargs)
         except EXPORT_FAILURES:
             parted += running[-1:]
     return parted[0] if parted else None

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.core.instead import call_with
 from secateur.structure.graph.edit import sliced
 from secateur.structure.graph.errors import ProofError
 from secateur.structure.graph.export import EXPORT_FAILURES, as_traced, said
@@ -57,6 +58,5 @@ def _run(
 ) -> list[Tensor]:
     names = {name for name, _ in [*model.named_parameters(), *model.named_buffers()]}
     chosen = {name: value for name, value in values.items() if name in names}
-    args, kwargs = tuple(example[0]), dict(example[1])
     with torch.no_grad(), as_traced(model):
-        return floats(torch.func.functional_call(model, chosen, args, kwargs))
+        return floats(call_with(model, chosen, *example))
