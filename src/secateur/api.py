@@ -14,7 +14,7 @@ from .artifact.architecture import hugging_face
 from .artifact.source import before_pruning
 from .batches import as_batches, cross_entropy
 from .core.axes import Reorder
-from .core.cards import METHODS, Method
+from .core.cards import METHODS, Method, assumed
 from .core.cards import recipe as _recipe
 from .core.edits import Edits
 from .core.errors import PlanError
@@ -56,7 +56,9 @@ def as_recipe(what: Recipe | str, options: Mapping[str, Any]) -> Recipe:
 
 def plan(model: nn.Module, what: Recipe | str, example: Any = None, **options: Any) -> Plan:
     """What a recipe would do to a model: targets, groups, budgets; nothing is touched."""
-    return make_plan(plain_network(model), as_recipe(what, options), example)
+    chosen = as_recipe(what, options)
+    told = assumed(what, options) if isinstance(what, str) else ""
+    return make_plan(plain_network(model), chosen, example, told=told)
 
 
 def prune(
@@ -81,7 +83,8 @@ def prune(
     """Prune `model` by a recipe or by the name of a method.
 
     Masks that the network carries hold where the recipe only trains it (`dense`) or says so
-    (`carried`, as that of `transferred-ticket`); any other chooses anew, from all weights.
+    (`carried=True`, as that of `transferred-ticket`); any other chooses anew, from all weights, which
+    one line of the log says.
 
     Args:
         model: any network; a copy is pruned unless `in_place` is set, on the device where it lies,

@@ -8,7 +8,17 @@ import pytest
 
 from secateur.core.axes import Schedule
 from secateur.core.errors import PlanError
-from secateur.schedule import Cubic, Exponential, Iterative, OneShot, Regrow, Repeat
+from secateur.schedule import (
+    Cubic,
+    Exponential,
+    Iterative,
+    Linear,
+    OneShot,
+    Regrow,
+    Repeat,
+    Settled,
+    Soft,
+)
 
 MADE: list[tuple[Callable[[], Schedule], str]] = [
     (lambda: OneShot(density=0), "outside (0, 1]"),
@@ -38,13 +48,27 @@ MADE: list[tuple[Callable[[], Schedule], str]] = [
     (lambda: Regrow(density=0.1, decay="linear"), "regrow.decay"),
 ]
 
+NOTHING_TRAINS = (
+    "prunes while the network trains, but no training was given; pass data=… and training=… (on the "
+    "command line --data and --train), or choose a method that prunes at once"
+)
+
 MET: list[tuple[Schedule, tuple[int, int], str]] = [
     (OneShot(density=0.5, at="30ep"), (10, 100), "at=30ep is step 300, after the training's end"),
     (OneShot(density=0.5, at="120%"), (10, 100), "step 120, after the training's end at step 100"),
     (Iterative(rounds=3, at="0it", every="60it"), (10, 100), "end at step 120"),
     (Exponential(density=0.1, rounds=100, every="2it"), (10, 100), "end at step 198"),
     (Exponential(density=0.1, rounds=2, every="0.1it"), (10, 100), "every=0.1it is no step"),
-    (Cubic(density=0.1), (0, 0), "give it room"),
+    (OneShot(density=0.5, at="30it"), (0, 0), NOTHING_TRAINS),
+    (Iterative(rounds=3, at="0it", every="60it"), (0, 0), NOTHING_TRAINS),
+    (Exponential(density=0.1, rounds=2, every="1ep"), (0, 0), NOTHING_TRAINS),
+    (Repeat(rounds=2, at="0it", every="1ep"), (0, 0), NOTHING_TRAINS),
+    (Cubic(density=0.1), (0, 0), NOTHING_TRAINS),
+    (Linear(density=0.1), (0, 0), NOTHING_TRAINS),
+    (Regrow(density=0.1), (0, 0), NOTHING_TRAINS),
+    (Settled(density=0.1), (0, 0), NOTHING_TRAINS),
+    (Soft(density=0.1), (0, 0), NOTHING_TRAINS),
+    (Cubic(density=0.1, begin="9ep", end="50%"), (10, 100), "or train longer"),
     (Cubic(density=0.1, begin="9ep", end="50%"), (10, 100), "is not after begin 9ep (step 90)"),
     (Cubic(density=0.1, end="11ep"), (10, 100), "after the training's end"),
     (Cubic(density=0.1, every="0.1%"), (10, 100), "every=0.1% is no step"),

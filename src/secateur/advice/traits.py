@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
 from ..engine.collect.statistics import Reads, reads
-from ..engine.program import build
+from ..engine.program import build, why_trained
 from .need import Takes
 
 ORDER: tuple[Reads, ...] = ("nothing", "inputs", "labels")
@@ -47,16 +47,16 @@ def traits_of(recipe: Recipe) -> Traits:
     return Traits(
         takes="units" if units else "patterns" if pattern else "weights",
         reads=max((reads(name) for name in recipe.observed()), key=ORDER.index, default="nothing"),
-        trains=_refused(recipe, total=0, trained=False),
-        begins=_refused(recipe, total=10, trained=True) or recipe.initial is not None,
+        trains=bool(why_trained(recipe)),
+        begins=_refused_when_trained(recipe) or recipe.initial is not None,
         carries=recipe.carried,
     )
 
 
-def _refused(recipe: Recipe, total: int, trained: bool) -> bool:
-    """Whether a run with so much training cannot be made of it."""
+def _refused_when_trained(recipe: Recipe) -> bool:
+    """Whether no run on a network that comes trained can be made of it."""
     try:
-        build(recipe, 1 if total else 0, total, trained)
+        build(recipe, 1, 10, trained=True)
     except PlanError:
         return True
     return False

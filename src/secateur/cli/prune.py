@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..core.cards import assumed
 from ..core.errors import PlanError
 from ..experiments.config import Experiment
 from ..experiments.pretrained import images_for
@@ -151,6 +152,8 @@ def prune(
         options["pattern"] = pattern
     options |= {"permute": True} if permute else {}
     options |= _widths(round_to, protect, floor, cap, even) | _budget(budget)
+    if (language or not dry_run) and (told := assumed(method, options)):
+        print(told)
     if language:
         asked = Asked(
             network, method, out, data, samples, length, padded, seed, activations, compare,

@@ -12,6 +12,7 @@ from ..experiments.config import Experiment, load_experiment
 from ..experiments.language.config import is_language_file
 from ..experiments.language.results import is_language_study
 from ..experiments.language.runner import LanguageRunner
+from ..experiments.planning import defaults, plan_lines
 from ..experiments.runner import Runner
 from . import language_study
 from .progress import Live
@@ -50,6 +51,8 @@ def run(
         language_study.run(experiment, out, scale, seeds, only, device, report, lang)
         return
     study = _narrowed(load_experiment(experiment), seeds, only)
+    for line in defaults(study):
+        print(line)
     runner = Runner(out, study, scale=scale, device=device, checkpoint_seconds=checkpoint_seconds)
     _carry_out(runner, report, lang)
 
@@ -74,8 +77,6 @@ def plan(
     only: Only = None,
 ) -> None:
     """Show what a study would do: every run, its recipe, targets and budgets; nothing is touched."""
-    from ..experiments.planning import plan_lines
-
     if is_language_file(experiment):
         for line in language_study.plan_lines(experiment, scale):
             print(line)

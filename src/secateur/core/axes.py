@@ -306,6 +306,8 @@ class Schedule(Component, ABC):
     """WHEN: the moments of pruning and the density after each."""
 
     registry: ClassVar[Registry] = Registry("schedule")
+    prunes: ClassVar[bool] = True
+    """Whether it has an update at all."""
     regrows: ClassVar[bool] = False
     holds: ClassVar[bool] = True
     """Whether what an update takes out is held out, also by those before the last."""

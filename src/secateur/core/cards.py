@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .density import as_density
+from .density import as_density, describe
 from .errors import PlanError, unknown
 from .recipe import Recipe
 
@@ -82,6 +82,20 @@ class Method:
                 f"its options are: {', '.join(self.options) or 'none'}"
             )
         options["density"] = as_density(density, sparsity)
+
+
+def assumed(name: str, options: Iterable[str]) -> str:
+    """What to say where the options of a catalogue method leave its density to a default; empty elsewhere."""
+    made = METHODS.get(name)
+    if made is None or {"density", "sparsity", "budget", "pattern"} & set(options):
+        return ""
+    density = made.options.get("density")
+    if density is None or density != made.build().schedule.final_density:
+        return ""
+    return (
+        f"{describe(density)} is the default of '{name}'; give density or sparsity (on the command line "
+        "--density or --sparsity) for another"
+    )
 
 
 def method(

@@ -14,6 +14,21 @@ class PlanError(SecateurError):
     """A recipe, a configuration or a request that cannot be carried out, found before any work."""
 
 
+class Untrained(PlanError):
+    """A recipe that has its part in a training, without one; `why` says which part of it.
+
+    >>> str(Untrained("gate 'x' works while the network trains"))[:71]
+    "gate 'x' works while the network trains, but no training was given; pas"
+    """
+
+    def __init__(self, why: str, instead: str = "") -> None:
+        super().__init__(
+            f"{why}, but no training was given; pass data=… and training=… (on the command line --data "
+            f"and --train){instead}"
+        )
+        self.why = why
+
+
 class DataError(SecateurError):
     """Data, labels, an example or a batch that cannot be used."""
 

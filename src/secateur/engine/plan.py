@@ -12,8 +12,11 @@ from torch import nn
 from ..core.density import describe, keep_count
 from ..core.recipe import Recipe
 from ..core.types import Groups, Target
+from .carried import let_go
 from .chosen import targets_of
+from .collect.statistics import reads
 from .costs import Costs
+from .program import why_trained
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Plan:
         groups: who would be compared with whom.
         left_out: weights of the same kind that stay dense, by name.
         parameters: of the whole model.
+        told: what else there is to know before a weight is touched, a line each.
     """
 
     recipe: Recipe
@@ -33,6 +37,7 @@ class Plan:
     groups: Groups
     left_out: tuple[str, ...]
     parameters: int
+    told: tuple[str, ...] = ()
 
     @property
     def units(self) -> int:
@@ -54,7 +59,9 @@ class Plan:
         yield f"allocation {recipe.allocator}, schedule {recipe.schedule}"
         if recipe.tuning is not None:
             yield f"tuning {recipe.tuning}"
-        yield f"recovery {recipe.recovery or 'none'}; needs {sorted(recipe.observed()) or 'no data'}"
+        yield f"recovery {recipe.recovery or 'none'}"
+        yield choosing(recipe)
+        yield training(recipe)
         yield (
             f"{len(self.targets)} targets, {self.units:,} units of {self.parameters:,} parameters, "
             f"{len(self.groups.size):,} groups"
@@ -66,9 +73,29 @@ class Plan:
         )
         if self.left_out:
             yield f"left dense: {', '.join(self.left_out)}"
+        yield from self.told
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+
+def choosing(recipe: Recipe) -> str:
+    """What data the choice of what goes rests on."""
+    if recipe.criterion.of_training:
+        return f"choosing what goes rests on what the training tells ({recipe.criterion})"
+    names = sorted(recipe.observed())
+    labels = {"labels": " with labels", "inputs": "; labels are not read"}
+    read = {reads(name) for name in names}
+    kind = next((labels[what] for what in labels if what in read), None)
+    what = f" ({', '.join(names)})" if names else ""
+    return f"choosing what goes needs {'no data' if kind is None else f'data{kind}'}{what}"
+
+
+def training(recipe: Recipe) -> str:
+    """Whether a training must be given, and what for."""
+    if why := why_trained(recipe):
+        return f"training must be given, and data to train on: {why}"
+    return "training is not needed"
 
 
 def nothing_of(absent: Iterable[str]) -> str:
@@ -81,11 +108,13 @@ def make_plan(
     recipe: Recipe,
     example: Any = None,
     targets: tuple[Target, ...] | None = None,
+    told: str = "",
 ) -> Plan:
     """The plan of `recipe` on `model`; raises what the run would raise before it begins.
 
-    Its targets are looked for, unless they are given.
+    Its targets are looked for, unless they are given. `told`: what is known of the recipe beside it.
     """
+    lines = tuple(line for line in (told, let_go(model, recipe)) if line)
     if recipe.basis is not None:
         model = copy.deepcopy(model)
         recipe.basis.rewrite(model, None)
@@ -102,4 +131,4 @@ def make_plan(
     for part in (recipe.pressure, recipe.gate):
         if part is not None:
             part.check(targets)
-    return Plan(recipe, targets, groups, left, total)
+    return Plan(recipe, targets, groups, left, total, lines)

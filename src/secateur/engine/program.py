@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ..core.errors import PlanError
+from ..core.errors import PlanError, Untrained
 from ..core.following import Following
 from ..core.recipe import Recipe
 from ..core.time import Time
@@ -127,6 +127,15 @@ def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = Fals
     return ops
 
 
+def why_trained(recipe: Recipe) -> str:
+    """What of a recipe has its part in a training, so that it needs one; empty where nothing has."""
+    try:
+        build(recipe, 0, 0)
+    except Untrained as error:
+        return error.why
+    return ""
+
+
 def _updates(recipe: Recipe, spe: int, total: int) -> list[Update]:
     """The schedule's updates; with a gate, which masks by itself at every step, one when training ends.
 
@@ -141,24 +150,14 @@ def _updates(recipe: Recipe, spe: int, total: int) -> list[Update]:
 def _check_trainable(recipe: Recipe, plan: RecoveryPlan, spe: int, total: int) -> None:
     needs_steps = plan.schedule == "restart" and total == 0
     if needs_steps or (plan.schedule == "constant" and spe == 0):
-        raise PlanError(
-            f"recovery '{recipe.recovery}' trains, but no training was given; "
-            "pass training data and a training configuration"
-        )
+        raise Untrained(f"recovery '{recipe.recovery}' trains")
     of_training = _of_training(recipe)
     if recipe.pushes("training"):
         of_training = f"pressure '{recipe.pressure.name}'" if recipe.pressure else ""
     if recipe.gate is not None:
         of_training = f"gate '{recipe.gate.name}'"
     if of_training and total == 0:
-        raise PlanError(
-            f"{of_training} works while the network trains; pass training data and a training "
-            "configuration"
-        )
-    if recipe.schedule.regrows and total == 0:
-        raise PlanError(
-            f"schedule '{recipe.schedule.name}' works during training; give a training configuration"
-        )
+        raise Untrained(f"{of_training} works while the network trains")
 
 
 def _of_training(recipe: Recipe) -> str:

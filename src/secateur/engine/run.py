@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,17 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ..core.errors import PlanError
 from ..core.recipe import Recipe
 from ..core.types import Masks, Target, element_masks, keep_all
 from ..materialise import HardMasks
 from . import collect
 from .begin import begin
+from .carried import carried, let_go
 from .chosen import targets_of
 from .costs import Costs
-from .program import Draw, Prune, Train, build
+from .program import Train, build
 from .store import MemoryStore, Store
 from .train import Trainer, Training
+
+log = logging.getLogger(__name__)
 
 Loss = Callable[[nn.Module, Any], Tensor]
 Progress = Callable[[dict[str, Any]], None]
@@ -144,8 +147,10 @@ class Run:
         for part in (recipe.pressure, recipe.gate):
             if part is not None:
                 part.check(self.targets)
-        self.carried = self._carried()
+        self.carried = carried(model, recipe)
         """Masks that the network came with, where they hold: the recipe says so, or only trains it."""
+        if told := let_go(model, recipe):
+            log.warning("%s", told)
         self.masks = self._whole()
         self.hard = HardMasks(model, self.elements())
         self.drawn: list[Masks] = []
@@ -176,18 +181,6 @@ class Run:
     @cached_property
     def _shapes(self) -> Mapping[str, torch.Size]:
         return {name: p.shape for name, p in self.model.named_parameters()}
-
-    def _carried(self) -> Masks:
-        """Masks to hold; a recipe that needs some refuses a network without."""
-        if not self.recipe.carried and any(isinstance(op, Prune | Draw) for op in self.ops):
-            return {}
-        masks = HardMasks.of(self.model).masks
-        if self.recipe.carried and not masks:
-            raise PlanError(
-                f"method '{self.recipe.method}' trains a network with the masks it carries, but this one "
-                "carries none; make it one with sc.transfer, or prune it"
-            )
-        return masks
 
     def _whole(self) -> dict[str, Tensor]:
         """All units, but those of which the network comes with nothing."""

@@ -43,6 +43,14 @@ def with_widths(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Recipe:
     return Recipe(**{**dict(recipe), "allocator": Widths(inner=recipe.allocator, **given)})
 
 
+@shared_options("carried")
+def with_carried(recipe: Recipe, own: Mapping[str, Any], carried: bool) -> Recipe:
+    """The same recipe on a network that carries masks, which hold: it chooses from what they leave."""
+    if not isinstance(carried, bool):
+        raise PlanError(f"carried is true or false; got {carried!r}")
+    return Recipe(**{**dict(recipe), "carried": carried})
+
+
 @shared_options("permute")
 def with_order(recipe: Recipe, own: Mapping[str, Any], permute: bool) -> Recipe:
     """The same recipe with inputs put in an order in which N of every M keep more; see `spread-inputs`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..core.axes import Schedule
-from ..core.errors import PlanError
+from ..core.errors import PlanError, Untrained
 from ..core.time import Time
 from ..core.types import Across, Update
 
@@ -18,6 +18,7 @@ def moment(schedule: Schedule, field: str, steps_per_epoch: int, total: int) -> 
     time: Time = getattr(schedule, field)
     step = time.steps(steps_per_epoch, total)
     if step > total:
+        needs_training(schedule, total)
         raise PlanError(
             f"schedule '{schedule.name}': {field}={time} is step {step}, after the training's "
             f"end at step {total}; choose an earlier time or train longer"
@@ -27,6 +28,7 @@ def moment(schedule: Schedule, field: str, steps_per_epoch: int, total: int) -> 
 
 def stride(schedule: Schedule, every: Time, steps_per_epoch: int, total: int) -> int:
     """The steps between two updates, at least one."""
+    needs_training(schedule, total)
     steps = every.steps(steps_per_epoch, total)
     if steps < 1:
         raise PlanError(
@@ -56,15 +58,25 @@ def rounds_at(
 
 def span(schedule: Schedule, steps_per_epoch: int, total: int) -> tuple[int, int]:
     """The steps of `begin` and `end`, the end later."""
+    needs_training(schedule, total)
     begin = moment(schedule, "begin", steps_per_epoch, total)
     end = moment(schedule, "end", steps_per_epoch, total)
     if end <= begin:
         raise PlanError(
             f"schedule '{schedule.name}': end {_at(schedule, 'end', end)} is not after begin "
-            f"{_at(schedule, 'begin', begin)} in a training of {total} steps; it works while "
-            "the network trains, so give it room"
+            f"{_at(schedule, 'begin', begin)} in a training of {total} steps; move them apart, "
+            "or train longer"
         )
     return begin, end
+
+
+def needs_training(schedule: Schedule, total: int) -> None:
+    """Refuse a schedule that goes on while the network trains where nothing trains."""
+    if total == 0:
+        raise Untrained(
+            f"schedule '{schedule.name}' prunes while the network trains",
+            ", or choose a method that prunes at once, such as one with schedule 'one-shot'",
+        )
 
 
 def _at(schedule: Schedule, field: str, step: int) -> str:

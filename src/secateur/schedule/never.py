@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from ..core.axes import Schedule
 from ..core.component import register
@@ -12,6 +13,8 @@ from ..core.types import Update
 @register("never")
 class Never(Schedule):
     """No update: the dense network, which every other run is compared with."""
+
+    prunes: ClassVar[bool] = False
 
     @property
     def final_density(self) -> float:
