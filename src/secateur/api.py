@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from . import methods as _catalogue  # noqa: F401  (fills the registry of methods)
 from .artifact.architecture import hugging_face
+from .artifact.machine import machine
 from .artifact.source import before_pruning
 from .batches import as_batches, cross_entropy
 from .core.axes import Reorder
@@ -140,6 +141,7 @@ def prune(
     if run.recipe != chosen:  # something was measured first
         record["allocator"] = run.recipe.allocator.to_dict()
     record |= {"points": outcome.points, "seconds": outcome.seconds}
+    record["machine"] = machine(device_of(outcome.model))
     if "budget" in outcome.points[-1]:
         record["budget"] = outcome.points[-1]["budget"]
     record["recovery"] = _recovered(outcome.points, outcome.trained)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .machine import in_words
 from .manifest import NAME, Manifest
 
 BUILT_UNASKED = (__name__.partition(".")[0], "transformers")
@@ -76,6 +77,7 @@ def _method(record: Mapping[str, Any]) -> str:
     lines = [f"## Method: {_safe(recipe.get('method', 'custom'))}", ""]
     seed = record.get("seed")
     lines += [f"- seed: {_safe(seed)}"] if seed is not None else []
+    lines += [f"- pruned on: {_safe(where)}"] if (where := in_words(record.get("machine"))) else []
     if isinstance(absent := record.get("absent"), list):
         lines.append(f"- none in this network to choose from: {_safe(', '.join(map(str, absent)))}")
     return "\n".join([*lines, f"- digest of the recipe: `{_safe(record.get('digest', ''))}`"])

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from ..api import Result
+from ..artifact.machine import machine
 from ..core.errors import SecateurError
 from ..core.recipe import Recipe
 from ..engine.execute import Outcome
+from ..engine.train.device import device_of
 from ..saving import save
 from ..shrinking import can_go, shrink
 
@@ -37,7 +39,8 @@ def deliver(
     if not can_go(outcome.targets):
         return None
     record = {
-        "recipe": recipe.to_dict(), "digest": recipe.digest, "seed": seed, "points": outcome.points
+        "recipe": recipe.to_dict(), "digest": recipe.digest, "seed": seed, "points": outcome.points,
+        "machine": machine(device_of(outcome.model)),
     }  # fmt: skip
     result = Result(outcome.model, outcome.masks, outcome.targets, outcome.target_masks, record)
     try:

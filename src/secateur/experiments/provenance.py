@@ -8,7 +8,7 @@ import subprocess
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
+from ..artifact.machine import machine as pruned_on
 
 PACKAGES = ("secateur", "torch", "numpy", "safetensors", "datasets", "accelerate", "transformers")
 
@@ -44,24 +44,9 @@ def _git(*words: str) -> str | None:
 
 def machine(device: str) -> dict[str, Any]:
     """Platform, processor, threads and device."""
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
-    return {
-        "platform": platform.platform(),
-        "processor": name,
-        "threads": torch.get_num_threads(),
-        "device": device,
-    }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [
-                line.partition(":")[2].strip() for line in file if line.startswith("model name")
-            ]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+    found = pruned_on(device)
+    named = {key: found[key] for key in ("processor", "threads")}
+    return {"platform": platform.platform(), **named, "device": device}
 
 
 def now() -> str:

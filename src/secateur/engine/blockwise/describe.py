@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...artifact.card import task_rows
+from ...artifact.machine import in_words
 from ...artifact.manifest import NAME
 from ...core.density import describe
 from .called import uncalled
@@ -36,6 +37,7 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
         yield f"{told[0].upper()}{told[1:]}."
         yield ""
     yield from _health(record["layers"])
+    yield f"Pruned on {in_words(record['machine'])}."
     yield f"The whole record, with the recipe and every layer, is in `{NAME}`."
 
 

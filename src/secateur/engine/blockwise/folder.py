@@ -14,6 +14,7 @@ import torch
 from ...artifact.container import digest as digest_of
 from ...artifact.covered import cover
 from ...artifact.covered import digest_of as digest_of_files
+from ...artifact.machine import machine
 from ...artifact.manifest import NAME, Manifest, Provenance, versions, write_manifest
 from ...artifact.plain import as_plain
 from ...core.device import pick_device, placed
@@ -94,7 +95,8 @@ def prune_folder(
     with output.working():
         walked = walk(skeleton.model, job, FolderShelf(skeleton, output), progress)
         record = {"schema": 1, "recipe": recipe.to_dict(), "digest": recipe.digest, "seed": seed}
-        record |= {"request": digest, **(facts or {}), **summary(walked.rows)}
+        record |= {"request": digest, "machine": machine(skeleton.device)}
+        record |= {**(facts or {}), **summary(walked.rows)}
         if before_naming is not None:
             before_naming(output.partial, record)
         dense = {row["target"] for row in walked.rows if row.get(UNCALLED)}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...artifact.architecture import hugging_face
 from ...artifact.huggingface import add_config
+from ...artifact.machine import machine
 from ...artifact.sharded import GradualShards
 from ...core.axes import Chooser
 from ...core.device import pick_device, placed
@@ -257,7 +258,7 @@ class _Work:
         kept, units = (sum(int(f(m)) for m in masks.values()) for f in (Tensor.sum, Tensor.numel))
         point = {"round": op.round, "moment": "pruned", "density": kept / units}
         run = {"recipe": recipe.to_dict(), "digest": recipe.digest, "seed": op.seed}
-        run |= {"points": [point], "passes": 2}
+        run |= {"points": [point], "passes": 2, "machine": machine(self.skeleton.device)}
         if absent := recipe.structure.absent(self.job.targets):
             run["absent"] = list(absent)
         return {"proof": worst, "difference": worst["error"], "pruning": run}
