@@ -211,6 +211,8 @@ def table(found: dict[str, Any]) -> str:
         "[Inputs in another order](permutation.md) let 2:4 and 4:8 keep more: what `permute` gives.",
         "",
         "[Pruning while adapters train](loraprune.md): LoRAPrune beside LLM-Pruner with LoRA.",
+        "",
+        "[Densities of layers that are searched for](evopress.md) beside equal ones and OWL's.",
     ]
     return "\n".join(lines) + "\n"
 

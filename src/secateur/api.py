@@ -144,6 +144,8 @@ def prune(
     record["machine"] = machine(device_of(outcome.model))
     if "budget" in outcome.points[-1]:
         record["budget"] = outcome.points[-1]["budget"]
+    if "search" in outcome.points[-1]:
+        record["search"] = outcome.points[-1]["search"]
     record["recovery"] = _recovered(outcome.points, outcome.trained)
     if absent := chosen.structure.absent(outcome.targets):
         record["absent"] = list(absent)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from secateur.core.errors import SecateurError
 from secateur.core.layout import along, whole
 from secateur.core.random import generator
 from secateur.core.time import Time
-from secateur.core.types import Member, Target, element_masks, keep_all
+from secateur.core.types import Groups, Member, Target, element_masks, keep_all
 
 AXIS_PACKAGES = (
     "structure", "basis", "initial", "criteria", "scope", "allocation", "schedule", "solve", "pressure",
@@ -185,6 +186,26 @@ class FakeCost:
         return None
 
 
+class FakeTrial:
+    """Candidates are better the more the first group keeps."""
+
+    samples = 3
+
+    def __call__(self, candidates: Sequence[Tensor], chosen: Sequence[int]) -> list[float]:
+        assert len(set(chosen)) == len(chosen)
+        assert all(0 <= i < self.samples for i in chosen)
+        return [-float(keep[0]) for keep in candidates]
+
+    def resume(self, words: str) -> dict[str, Any]:
+        return {}
+
+    def reached(self, words: str, state: dict[str, Any]) -> None:
+        json.dumps(state)  # what is not plain data cannot be kept
+
+    def note(self, **facts: object) -> None:
+        json.dumps(facts)
+
+
 class FakeView:
     """Weights and statistics by name, from a seed."""
 
@@ -226,3 +247,6 @@ class FakeView:
 
     def generator(self, *words: object) -> torch.Generator:
         return generator(self.seed, *words)
+
+    def trial(self, scores: Mapping[str, Tensor], groups: Groups) -> FakeTrial:
+        return FakeTrial()

@@ -17,6 +17,7 @@ from secateur.core.errors import CollapseError, DataError, NumberError, PlanErro
 SMALL = {"walk": "whole", "rounds": 2, "fine_tune": "1ep", "every": "2it", "density": 0.3}
 OWN: dict[str, dict[str, Any]] = {
     "block-movement": {"exclude": ("0.weight",)},  # an image has one channel, no block of four
+    "evopress": {"generations": 3},
     "fisher-masks": {"budget": {"macs": "90%"}},  # most of the work is in convolutions, which stay
     "patterns": {"density": 1 / 3},  # whole kernels, of which each layer keeps a whole number
 }

@@ -46,11 +46,18 @@ def traits_of(recipe: Recipe) -> Traits:
     pattern = recipe.scope.fixed_density is not None
     return Traits(
         takes="units" if units else "patterns" if pattern else "weights",
-        reads=max((reads(name) for name in recipe.observed()), key=ORDER.index, default="nothing"),
+        reads=_reads(recipe),
         trains=bool(why_trained(recipe)),
         begins=_refused_when_trained(recipe) or recipe.initial is not None,
         carries=recipe.carried,
     )
+
+
+def _reads(recipe: Recipe) -> Reads:
+    """The most that anything in it reads of the data; trials read inputs."""
+    found = [reads(name) for name in recipe.observed()]
+    least: Reads = "inputs" if recipe.allocator.tries else "nothing"
+    return max([least, *found], key=ORDER.index)
 
 
 def _refused_when_trained(recipe: Recipe) -> bool:

@@ -4,6 +4,7 @@ from .above_zero import AboveZero
 from .bounded import Bounded
 from .contiguous import Contiguous
 from .erk import Erk
+from .evolution import Evolution
 from .given import Given
 from .isomorphic import Isomorphic
 from .knapsack import Knapsack
@@ -21,6 +22,7 @@ __all__ = [
     "Bounded",
     "Contiguous",
     "Erk",
+    "Evolution",
     "Given",
     "Isomorphic",
     "Knapsack",

@@ -35,6 +35,11 @@ class Around(Allocator):
         return self.inner.by_sizes
 
     @property
+    def tries(self) -> bool:
+        """As what it wraps."""
+        return self.inner.tries
+
+    @property
     def surveys(self) -> bool:
         """As what it wraps."""
         return self.inner.surveys

@@ -67,6 +67,11 @@ class ToBudget(Budgeted):
             raise PlanError(
                 f"allocator '{self.inner.name}' finds the density itself and cannot meet a budget"
             )
+        if self.inner.tries:
+            raise PlanError(
+                f"allocator '{self.inner}' tries candidates on data, and a budget asks dozens of times for "
+                "other numbers; give a density (sparsity)"
+            )
 
     def settled(self, multiple: Callable[[], int]) -> Allocator:
         """Around an inner one that is settled."""

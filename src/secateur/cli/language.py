@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ..language import Tasks
 
 HUB = re.compile(r"[\w.-]+/[\w.-]+")
+EVERY = 10
+"""Of so many generations of a search one is told."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def carry_out(asked: Asked, options: dict[str, Any]) -> None:
 
 def summary(record: dict[str, Any]) -> list[str]:
     """The figures in a few lines."""
-    lines = list(_removed(record))
+    lines = [*_removed(record), *searched(record.get("pruning") or record)]
     found = record.get("perplexity")
     if found:
         where = "held-out texts" if found["held_out"] else "the calibration texts"
@@ -172,6 +174,15 @@ def summary(record: dict[str, Any]) -> list[str]:
             f"{len(few)} layers saw fewer tokens than they have inputs; give more calibration data"
         )
     return lines
+
+
+def searched(record: dict[str, Any]) -> Iterator[str]:
+    """What a search for densities took and gained."""
+    if found := record.get("search"):
+        yield (
+            f"searched: {found['candidates']:,} candidates on {found['samples']:,} samples, KL from the "
+            f"dense network {found['start']:.4f} with equal shares, {found['end']:.4f} at the end"
+        )
 
 
 def _removed(record: dict[str, Any]) -> Iterator[str]:
@@ -237,6 +248,11 @@ class Blocks:
             )
 
     def _told(self, event: dict[str, Any]) -> None:
-        """An epoch of a recovery."""
+        """An epoch of a recovery, some generations of a search."""
         if event["kind"] == "epoch":
             self._console.print(f"{event['stage']}: loss {event['loss']:.4f}", highlight=False)
+        if event["kind"] == "searched" and event["generation"] % EVERY == 0:
+            self._console.print(
+                f"generation {event['generation']}/{event['of']}: KL {event['divergence']:.4f}",
+                highlight=False,
+            )

@@ -1,7 +1,6 @@
 """The protocols of the axes: one question each, one small file per answer (DESIGN, section 4).
 
-Imports go core <- axes <- engine: an answer sees the plain data of `core.types` and a `View`,
-never another axis and never the engine.
+Imports go core <- axes <- engine: an answer sees plain data and a `View`, never another axis.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from torch import Tensor, nn
 
 from .component import Component, Registry
 from .cost import Costs
+from .pooling import Pool, pool
 from .training import Gate, Initial, Pressure, Tuning
+from .trial import Trial
 from .types import Groups, Masks, RecoveryPlan, Scores, Target, Update
 
-Pool = Literal["sum", "mean", "norm", "max"]
 Speaks = Literal["any", "coupled", "layers", "experts"]
 """Units a criterion can score: any, only those that a later layer reads, whole layers, experts."""
 
@@ -60,6 +60,9 @@ class View(Protocol):
 
     def generator(self, *words: object) -> torch.Generator:
         """A CPU generator that depends on the run's seed, the round and `words` only."""
+
+    def trial(self, scores: Scores, groups: Groups) -> Trial:
+        """Tries budgets for units of these scores; only where the whole network and data are at hand."""
 
 
 class Structure(Component, ABC):
@@ -188,17 +191,6 @@ def wide(values: Tensor) -> torch.dtype:
     return torch.float64 if values.dtype == torch.float64 else torch.float32
 
 
-def pool(values: Tensor, how: Pool) -> Tensor:
-    """[units, elements] -> [units] by `sum`, `mean`, `norm` or `max`."""
-    if how == "sum":
-        return values.sum(1)
-    if how == "mean":
-        return values.mean(1)
-    if how == "norm":
-        return values.square().sum(1).sqrt()
-    return values.amax(1)
-
-
 class Scope(Component, ABC):
     """COMPARED with whom: cuts the units of all targets into groups."""
 
@@ -274,6 +266,11 @@ class Allocator(Component, ABC):
     def weighs(self) -> frozenset[str]:
         """Names of the costs it looks at."""
         return frozenset()
+
+    @property
+    def tries(self) -> bool:
+        """Whether it tries candidates on data: it needs those, and the whole network at once."""
+        return False
 
     def settled(self, multiple: Callable[[], int]) -> Allocator:
         """The same with nothing left open: `multiple` measures what widths this machine likes."""

@@ -147,6 +147,12 @@ class Recipe(Component):
             )
         if self.walk == "whole":
             return
+        if self.allocator.tries:
+            raise PlanError(
+                f"allocator '{self.allocator.name}' tries candidates on the whole network, of which walk "
+                f"'{self.walk}' has a part at a time; use walk 'whole', with the network in memory, or an "
+                "allocator that goes by sizes or scores"
+            )
         ahead = self.walk == "layers"  # numbers are settled before the first target is pruned
         for axis, part in (("scope", self.scope), ("allocator", self.allocator)):
             if part.across_targets and not (ahead and axis == "allocator"):
@@ -230,6 +236,7 @@ class Recipe(Component):
             f"schedule '{self.schedule.name}', which regrows": self.schedule.regrows,
             "`revive`": self.revive,
             "`connected`": self.connected,
+            f"allocator '{self.allocator}', which tries candidates": self.allocator.tries,
             f"criterion '{self.criterion}', which looks on by itself": follows,
         }
         for what in (word for word, given in ignored.items() if given):
@@ -303,6 +310,10 @@ class Recipe(Component):
     def observed(self) -> frozenset[str]:
         """Those and what the basis is found by, before anything is scored."""
         return self.required() | (self.basis.needs if self.basis else frozenset())
+
+    def looks_at(self) -> list[str]:
+        """All that it looks at beyond the weights, by name: statistics, and trials where it tries masks."""
+        return sorted(self.observed()) + (["trials"] if self.allocator.tries else [])
 
     def dumps(self) -> str:
         """Canonical JSON: sorted keys, defaults left out, with the schema version."""

@@ -29,6 +29,8 @@ def record(run: Run, op: Evaluate) -> None:
         point["budget"] = run.place.budget
     if run.place.drawn:
         point |= {"drawn": list(run.place.drawn), "settled": run.place.settled}
+    if run.place.searched:
+        point["search"] = run.place.searched[-1]
     point["test"], point["seconds"] = None, run.seconds
     if run.setting.test is not None:
         run.store.put(_name(len(run.place.points)), Saved(run.state(), {}, masks))

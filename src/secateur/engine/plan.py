@@ -83,9 +83,10 @@ def choosing(recipe: Recipe) -> str:
     """What data the choice of what goes rests on."""
     if recipe.criterion.of_training:
         return f"choosing what goes rests on what the training tells ({recipe.criterion})"
-    names = sorted(recipe.observed())
+    names = recipe.looks_at()
     labels = {"labels": " with labels", "inputs": "; labels are not read"}
-    read = {reads(name) for name in names}
+    read = {reads(name) for name in recipe.observed()}
+    read |= {"inputs"} if recipe.allocator.tries else set()
     kind = next((labels[what] for what in labels if what in read), None)
     what = f" ({', '.join(names)})" if names else ""
     return f"choosing what goes needs {'no data' if kind is None else f'data{kind}'}{what}"

@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from .recalibrate import recalibrate
 from .run import Run
 from .step import hide, score_all, step
 from .store import Saved
+from .trying import Tried
 from .view import ModelView, Stats
 
 log = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ def at_once(run: Run, op: Prune | Draw) -> dict[str, Tensor]:
     seed = run.setting.seed
     view = ModelView(
         run.model, run.targets, run.masks, stats, seed, op.round, costs=run.costs,
-        progress=op.update.progress, learned=_learned(run),
+        progress=op.update.progress, learned=_learned(run), trial=partial(Tried, run, stats, op.round),
     )  # fmt: skip
     if run.recipe.connected:
         return connected_step(run, view, op.update, op.first)

@@ -92,6 +92,7 @@ class Place:
         multiple: the measured one that widths are rounded to, where the recipe leaves it open.
         drawn: of every drawing of masks, its step and how far they were from those before.
         settled: the step whose masks have settled; None before that.
+        searched: of every search for how many units stay where, what it took and gained.
     """
 
     at: int = 0
@@ -104,6 +105,7 @@ class Place:
     multiple: int | None = None
     drawn: list[dict[str, Any]] = field(default_factory=list)
     settled: int | None = None
+    searched: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -12,7 +12,8 @@ from ..core.cost import Costs
 from ..core.errors import NumberError, PlanError
 from ..core.finite import finite
 from ..core.random import generator
-from ..core.types import Target, element_masks, keep_all
+from ..core.trial import Trial
+from ..core.types import Groups, Scores, Target, element_masks, keep_all
 from ..structure.prunable import prunable
 
 Stats = Mapping[str, Mapping[str, Tensor]]
@@ -33,6 +34,7 @@ class ModelView:
         learned: what a gate has learned of each target's units.
         costs: what the network costs by the units that stay.
         progress: share of all updates that are done after this one.
+        trial: makes what tries budgets on the run's data; None where that cannot be done.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class ModelView:
         learned: Mapping[str, Tensor] | None = None,
         costs: Costs | None = None,
         progress: float = 1.0,
+        trial: Callable[[Scores, Groups], Trial] | None = None,
     ) -> None:
         self.targets = targets
         self.every = every or targets
         self.surveyed: Mapping[str, Sequence[float]] = surveyed or {}
         self.learned: Mapping[str, Tensor] = learned or {}
         self.progress = progress
+        self._trial = trial
         self.costs: Costs = costs if costs is not None else {}
         self._params = self._parameters(model)
         device = self._params[targets[0].members[0].param].device
@@ -120,3 +124,12 @@ class ModelView:
     def generator(self, *words: object) -> torch.Generator:
         """A CPU generator for `words`, the same for equal seed and round."""
         return generator(*self._words, *words)
+
+    def trial(self, scores: Scores, groups: Groups) -> Trial:
+        """Tries budgets for units of these scores."""
+        if self._trial is None:
+            raise PlanError(
+                "candidates are tried while a whole network is pruned at once on data; here is an "
+                "allocator needed that goes by sizes or scores"
+            )
+        return self._trial(scores, groups)

@@ -85,7 +85,7 @@ def prune_whole(
 ) -> Done:
     """Prune the model of a folder in memory and save what is left; `why` it is not done by blocks."""
     check_memory(expected_peak(Shards(source), recipe), source, why, given.device)
-    needs = recipe.observed() or recipe.recovery or recipe.tuning
+    needs = recipe.looks_at() or recipe.recovery or recipe.tuning
     ready = prepared(source, recipe, given, needed=bool(needs))
     return_freed_tensors()
     model = opened(source).to(given.device)

@@ -83,7 +83,7 @@ def axes(recipe: Recipe) -> str:
 
 def needs(recipe: Recipe) -> str:
     """What the scores rest on beyond the weights."""
-    return ", ".join(f"`{n}`" for n in sorted(recipe.observed())) or "the weights alone"
+    return ", ".join(f"`{n}`" for n in recipe.looks_at()) or "the weights alone"
 
 
 def card_text(method: Method) -> str:

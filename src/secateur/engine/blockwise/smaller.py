@@ -62,6 +62,7 @@ def why_whole(recipe: Recipe) -> str:
         "it prunes while adapters of the whole network train": recipe.tuning is not None,
         "it rewrites the whole network in another basis": not _in_turn(recipe),
         "its budget weighs the whole network": bool(recipe.allocator.weighs),
+        "it tries candidates on the whole network": recipe.allocator.tries,
         "its pressure pushes while it trains": recipe.pressure is not None,
         "it keeps every layer connected": recipe.connected,
         "it visits layer after layer in the pruned network": recipe.walk != "whole",
