@@ -50,13 +50,14 @@ def _check_layer(name: str, layer: nn.Module) -> None:
             f"'{name}' is a lazy layer without weights; run the network once on an example"
         )
     for key, value in vars(layer).items():
-        if isinstance(value, Tensor) and value.grad_fn is not None:
-            raise PlanError(f"'{name}.{key}' {_computed(layer, key)}")
+        hooked = {f"{key}_orig", f"{key}_v"} & {*layer._parameters}
+        if isinstance(value, Tensor) and (hooked or value.grad_fn is not None):
+            raise PlanError(f"'{name}.{key}' {_computed(key, bool(hooked))}")
 
 
-def _computed(layer: nn.Module, key: str) -> str:
-    """What a tensor with a history is, and what to do."""
-    if {f"{key}_orig", f"{key}_v"} & {*layer._parameters}:
+def _computed(key: str, hooked: bool) -> str:
+    """What a tensor that is no parameter is, and what to do."""
+    if hooked:
         return (
             "is computed before every pass by an older torch.nn.utils weight_norm, spectral_norm or prune, "
             "and cannot be cut. Take that off (remove_weight_norm, remove_spectral_norm, "

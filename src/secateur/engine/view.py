@@ -117,7 +117,7 @@ class ModelView:
         if name not in self._stats or param not in self._stats[name]:
             raise PlanError(
                 f"statistic '{name}' of '{param}' was not collected: name it in `needs`, and see that "
-                "the layer is called as a module and that not all of its samples are padding"
+                "the layer is called as a module, on one input, and that not all of its samples are padding"
             )
         return self._stats[name][param]
 

@@ -8,6 +8,9 @@ from torch import nn
 
 from ...core.errors import PlanError
 
+WHOLE = "prune it as a whole with walk='whole' (on the command line --option walk=whole)"
+"""The way out where block by block is none."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -36,14 +39,16 @@ def find_blocks(model: nn.Module) -> tuple[Block, ...]:
     if not found:
         raise PlanError(
             f"{type(model).__name__} has no list of repeated blocks; the block-wise walk needs one. "
-            "Prune it as a whole with walk='whole' (on the command line --option walk=whole)"
+            f"{WHOLE.capitalize()}"
         )
     return tuple(found)
 
 
 def _deep(modules: nn.ModuleList) -> bool:
-    """Whether every entry holds at least two weight matrices in submodules of its own."""
+    """Whether every entry can be called and holds at least two weight matrices in submodules of its own."""
     return all(
-        sum(p.dim() >= 2 for p in m.parameters()) >= 2 and any(True for _ in m.children())
+        sum(p.dim() >= 2 for p in m.parameters()) >= 2
+        and any(True for _ in m.children())
+        and not isinstance(m, nn.ModuleList | nn.ModuleDict)
         for m in modules
     )

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ...core.types import Target
+from ..collect.entering import caller_of, entering
 
 UNCALLED = "uncalled"
 """In the row of a target: no sample called its layer, so that it was left dense."""
@@ -33,20 +34,31 @@ def noting_calls(
     ['1.weight']
     """
     seen: set[str] = set()
-    layers = {m.param.rpartition(".")[0] for t in targets for m in t.members}
 
-    def noting(path: str) -> Callable[..., None]:
-        return lambda *_: seen.add(path)
+    def noting(param: str, weight: str) -> Callable[..., None]:
+        def note(layer: nn.Module, args: Any, kwargs: Any) -> None:
+            if param not in seen and (args or kwargs) and _reads(layer, weight, args, kwargs):
+                seen.add(param)
+
+        return note
 
     def called(some: tuple[Target, ...]) -> tuple[Target, ...]:
-        reached = (t for t in some if any(m.param.rpartition(".")[0] in seen for m in t.members))
+        reached = (t for t in some if any(m.param in seen for m in t.members))
         return tuple(reached) or some
 
     with ExitStack() as stack:
-        for path in layers:
-            hook = model.get_submodule(path).register_forward_pre_hook(noting(path))
+        for param in {m.param for t in targets for m in t.members}:
+            path, _, leaf = param.rpartition(".")
+            caller, inside = caller_of(model, path)
+            layer = model.get_submodule(caller)
+            hook = layer.register_forward_pre_hook(noting(param, inside + leaf), with_kwargs=True)
             stack.callback(hook.remove)
         yield called
+
+
+def _reads(layer: nn.Module, weight: str, args: Any, kwargs: Any) -> bool:
+    """Whether what a weight multiplies is known; of other parameters, as norms', whether they are called."""
+    return entering(layer, weight, args, kwargs) is not None
 
 
 def uncalled(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as tree
 
 from ...core.errors import DataError, PlanError
 from ..collect.observing import forward
 from .activations import Activations
-from .blocks import Block
-from .handed import handed_on, kept_of
+from .blocks import WHOLE, Block
+from .handed import Given, handed_on, kept_of
 
 Batch = Any
 """Keywords of one call of the model, or an input, or a pair of input and target."""
@@ -46,6 +47,18 @@ def bare_copy(module: nn.Module, known: dict[int, Any] | None = None) -> nn.Modu
             part[name] = held
 
 
+def _blank(value: Any) -> Any:
+    """NaN in the place of floating-point values."""
+    if not (isinstance(value, Tensor) and value.is_floating_point()):
+        return value
+    return value.new_full((), float("nan")).expand(value.shape)
+
+
+def _has_nan(value: Any) -> bool:
+    floats = (t for t in tree.tree_leaves(value) if isinstance(t, Tensor) and t.is_floating_point())
+    return any(bool(torch.isnan(t).any()) for t in floats)
+
+
 class _Stop(Exception):
     """The block that was looked for has been reached."""
 
@@ -64,6 +77,7 @@ class Stream:
     def __init__(self, room: Callable[[str], Activations]) -> None:
         self.room = room
         self.outputs: dict[str, Activations] = {}
+        self.last: dict[str, str] = {}  # stack -> its block that was finished last
         self._stale: list[Activations] = []
 
     def follow(self, block: Block, after: Activations) -> None:
@@ -71,6 +85,7 @@ class Stream:
         if block.stack in self.outputs:
             self._stale.append(self.outputs[block.stack])
         self.outputs[block.stack] = after
+        self.last[block.stack] = block.name
 
     def forget(self) -> None:
         """Let go of outputs that nothing needs any more."""
@@ -102,6 +117,7 @@ class Conductor:
         self._done: set[str] = set()
         self._wanted: str | None = None
         self._number = 0
+        self._blanked = False
 
     @contextmanager
     def conducting(self) -> Iterator[Conductor]:
@@ -125,13 +141,34 @@ class Conductor:
     def _stand_in(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if name in self._done:
-                kept = self._now.outputs[self.blocks[name].stack].get(self._number)
-                return handed_on(kept, (args, kwargs))
+                return self._given_back(name, (args, kwargs))
+            self._check_chain(name, (args, kwargs))
             if self._wanted != name:
                 raise _Stop(name, (args, kwargs))
             return original(*args, **kwargs)
 
         return call
+
+    def _given_back(self, name: str, given: Given) -> Any:
+        """What stands for a block that is done: only what the last of its list gave is kept.
+
+        Nothing may read what those before it give but the next of them, which does not run: they give
+        nothing but NaN, which shows where it goes.
+        """
+        stack = self.blocks[name].stack
+        output = handed_on(self._now.outputs[stack].get(self._number), given)
+        if name == self._now.last[stack] or _has_nan(output):
+            return output
+        self._blanked = True
+        return tree.tree_map(_blank, output)
+
+    def _check_chain(self, name: str, given: Given) -> None:
+        """Refuse a network in which a block reads what another than the one before it gave."""
+        if self._blanked and _has_nan(given):
+            raise PlanError(
+                f"'{name}' reads what other blocks than the one before it give, so that they cannot be "
+                f"pruned one after another; {WHOLE}"
+            )
 
     def _after(self, name: str) -> Callable[..., None]:
         """Stops behind the block that is wanted, after the hooks that were put in front of this one."""
@@ -234,13 +271,18 @@ class Conductor:
     @torch.no_grad()
     def _call(self, number: int) -> _Stop | None:
         """Where the model was stopped; without the traceback, which holds every tensor of the pass."""
-        self._number = number
+        self._number, self._blanked = number, False
         try:
             forward(self.model, self.batches[number])
         except _Stop as reached:
             return reached.with_traceback(None)
         except (TypeError, IndexError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
+            if self._done:
+                raise PlanError(
+                    f"{type(self.model).__name__} does not run with its blocks taken one after another "
+                    f"({reason}); {WHOLE}"
+                ) from error
             raise DataError(
                 f"the model cannot take calibration batch {number}: {reason}"
             ) from error

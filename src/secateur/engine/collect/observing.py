@@ -21,6 +21,7 @@ from torch.nn.modules.conv import _ConvNd
 from ...core.axes import wide
 from ...core.errors import DataError, PlanError, unknown
 from ...structure.prunable import EXPERT, prunable
+from .entering import caller_of, entering
 from .experts import multiplying, stacked
 
 Valid = Callable[[], Tensor | None]
@@ -196,8 +197,10 @@ def observing(
         valid: which samples or tokens of the batch count.
 
     Embeddings read numbers of rows, which have no statistics; they and layers that are not called
-    as modules are left out of the values. Statistics of the inputs of experts that are stacked in one
-    tensor [experts, ., .] are stacked alike, zeros where no token reached an expert.
+    as modules are left out of the values, but for the last one of `nn.MultiheadAttention`. So is the
+    joint projection of an attention whose queries and keys are not made of one input. Statistics of the
+    inputs of experts that are stacked in one tensor [experts, ., .] are stacked alike, zeros where no
+    token reached an expert.
 
     >>> net = nn.Sequential(nn.Linear(2, 1))
     >>> with observing(net, {"input_mean": ("input_mean", None)}, ["0.weight"]) as seen:
@@ -215,7 +218,8 @@ def observing(
         if stacks:
             stack.enter_context(multiplying(model, stacks, observation.expert, valid))
         for param, module in owners.items():
-            for hook in _hooks(observation, module, param, sides, valid):
+            caller = _caller(model, param)
+            for hook in _hooks(observation, module, caller, param, sides, valid):
                 stack.callback(hook.remove)
         yield observation
 
@@ -240,18 +244,34 @@ def first_of(args: Any, kwargs: Any) -> Any:
     return args[0] if args else next(iter(kwargs.values()))
 
 
+def _caller(model: nn.Module, param: str) -> tuple[nn.Module, str]:
+    """The module that is called where a weight is used, and the name of the weight in it."""
+    path, _, leaf = param.rpartition(".")
+    called, inside = caller_of(model, path)
+    return model.get_submodule(called), inside + leaf
+
+
 def _hooks(
-    observation: Observation, module: nn.Module, param: str, sides: set[Side], valid: Valid
+    observation: Observation,
+    module: nn.Module,
+    caller: tuple[nn.Module, str],
+    param: str,
+    sides: set[Side],
+    valid: Valid,
 ) -> Iterator[Any]:
+    called, weight = caller
+
     def before(owner: nn.Module, args: Any, kwargs: Any) -> None:
-        observation.add(owner, param, "input", first_of(args, kwargs), valid)
+        x = entering(owner, weight, args, kwargs)
+        if x is not None:
+            observation.add(module, param, "input", x, valid)
 
     def after(owner: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         first = output[0] if isinstance(output, tuple) else output
         observation.add(owner, param, "output", first, valid)
 
     if "input" in sides and not isinstance(module, nn.Embedding):
-        yield module.register_forward_pre_hook(before, with_kwargs=True)
+        yield called.register_forward_pre_hook(before, with_kwargs=True)
     if "output" in sides:
         yield module.register_forward_hook(after, with_kwargs=True)
 
