@@ -133,7 +133,7 @@ def test_damping_is_raised_where_the_inverse_does_not_exist():
     gram[0, 1] = gram[1, 0] = 1.2e6  # and not even positive semi-definite
     found = factorise(gram, 1e-3)
     assert found.damping > 1e-3
-    assert bool(torch.isfinite(found.carry * found.diagonal).all())
+    assert bool(torch.isfinite(found.upper).all())
     with pytest.raises(NumberError, match="cannot be inverted"):
         factorise(torch.full((4, 4), torch.nan), 0.01)
 
@@ -153,7 +153,7 @@ def test_units_that_are_no_weights_are_refused():
 
 def test_a_layer_that_nothing_enters_is_judged_by_size():
     found = factorise(torch.zeros(3, 3), 0.01)
-    torch.testing.assert_close((found.carry * found.diagonal), 1.01**0.5 * torch.eye(3))
+    torch.testing.assert_close((found.upper), 1.01**0.5 * torch.eye(3))
     assert not bool(found.dead.any())
 
 
@@ -236,7 +236,7 @@ def test_a_factor_of_many_panels_is_one_factor():
     mean = gram.diagonal().sum() / 299
     wanted = gram + 0.01 * mean * torch.eye(300)
     wanted[7, 7] = 1.01 * mean
-    upper = found.carry * found.diagonal
+    upper = found.upper
     torch.testing.assert_close(upper @ upper.T, wanted)
     assert bool((upper.tril(-1) == 0).all())
     assert bool((found.diagonal > 0).all())

@@ -23,7 +23,7 @@ class Factor:
     """H + λ I = U Uᵀ, U [in, in] upper triangular.
 
     Attributes:
-        carry: U_jk / U_kk, [in, in] with ones on its diagonal.
+        carry: U_jk / U_kk, [in, in] with ones on its diagonal; what lies below it is not set.
         diagonal: U_kk, [in].
         dead: [in] inputs that were always 0.
         damping: λ, over the mean of the diagonal.
@@ -37,7 +37,7 @@ class Factor:
     @property
     def upper(self) -> Tensor:
         """U, [in, in]."""
-        return self.carry * self.diagonal
+        return self.carry.triu() * self.diagonal
 
     @property
     def damped(self) -> Tensor:
@@ -89,7 +89,7 @@ def factorise(gram: Tensor, damping: float) -> Factor:
 
     >>> h = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
     >>> found = factorise(h, 1e-9)
-    >>> u = found.carry * found.diagonal
+    >>> u = found.upper
     >>> torch.allclose(u @ u.T, h, atol=1e-5), bool(u[1, 0] == 0)
     (True, True)
     """
@@ -100,7 +100,7 @@ def factorise(gram: Tensor, damping: float) -> Factor:
     if bool(dead.any()):
         gram = gram.masked_fill(dead[:, None] | dead[None, :], 0)
         gram.diagonal()[dead] = mean
-    carry = torch.zeros_like(gram)
+    carry = torch.empty_like(gram)
     for step in range(STEPS + 1):
         used = damping * 10**step
         diagonal = _upper(gram, used * mean, carry)

@@ -118,24 +118,30 @@ class SparseGPT(Chooser):
         experts = zip(*[layer.rows for layer in layers], strict=True)
         budgets = zip(*[layer.budgets for layer in layers], strict=True)
         shift = layers[0].shift
-        each = zip(experts, squares, budgets, strict=True)
-        solved = [self._matrices(*parts, shift) for parts in each]
-        masks: dict[str, Tensor] = {}
-        for at, layer in enumerate(layers):
+        news, masks, found = [], [], []
+        for matrices in zip(experts, squares, budgets, strict=True):
+            new, mask, factor = self._matrices(*matrices, shift)
+            news.append(new)
+            masks.append(mask)
+            found.append((factor.damping, int(factor.dead.sum())))
+        chosen: dict[str, Tensor] = {}
+        parts = zip(layers, zip(*news, strict=True), zip(*masks, strict=True), strict=True)
+        for layer, new, mask in parts:
             shape, dims = tuple(layer.weight.shape), view.dims(layer.param)
-            new = unmatrix(_stacked([new[at] for new, _, _ in solved]), dims, shape)
-            mask = unmatrix(_stacked([mask[at] for _, mask, _ in solved]), dims, shape)
-            view.write(layer.param, new.to(layer.weight.dtype))
-            masks[layer.target.name] = mask.reshape(layer.target.shape)
-            self._note(view, layer.target, [factor for _, _, factor in solved])
-        return masks
+            values = unmatrix(_stacked(new), dims, shape)
+            view.write(layer.param, values.to(layer.weight.dtype))
+            chosen[layer.target.name] = unmatrix(_stacked(mask), dims, shape).reshape(
+                layer.target.shape
+            )
+            self._note(view, layer, found)
+        return chosen
 
     def _matrices(
         self,
         rows: Sequence[Tensor],
         gram: Tensor,
         budgets: Sequence[Budget],
-        shift: Tensor | None = None,
+        shift: Tensor | None,
     ) -> tuple[list[Tensor], list[Tensor], Factor]:
         """New values and masks of matrices [out, in] that multiply the same inputs; H's factor."""
         order = gram.diagonal().argsort(descending=True, stable=True) if self.act_order else None
@@ -153,15 +159,14 @@ class SparseGPT(Chooser):
             new, masks = [x[:, back] for x in new], [x[:, back] for x in masks]
         return new, masks, found
 
-    def _note(self, view: View, target: Target, found: list[Factor]) -> None:
-        """What the health table needs."""
-        rows = view.stat("input_rows", target.members[0].param)
+    def _note(self, view: View, layer: _Layer, found: Sequence[tuple[float, int]]) -> None:
+        """What the health table needs; `found`: λ and dead inputs of every matrix."""
         view.note(
-            target.name,
-            damping=max(f.damping for f in found),
-            dead=sum(int(f.dead.sum()) for f in found),
-            samples=int(rows.min()),
-            inputs=int(found[0].dead.numel()),
+            layer.target.name,
+            damping=max(damping for damping, _ in found),
+            dead=sum(dead for _, dead in found),
+            samples=int(view.stat("input_rows", layer.param).min()),
+            inputs=layer.rows.shape[-1],
         )
 
 
@@ -182,6 +187,6 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
     return a is b or (a.shape == b.shape and a.device == b.device and torch.equal(a, b))
 
 
-def _stacked(parts: list[Tensor]) -> Tensor:
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
     """[experts, ...]; one alone is not copied."""
     return torch.stack(parts) if len(parts) > 1 else parts[0][None]

@@ -16,6 +16,11 @@ LEAF = 16
 SPAN = 512
 """Columns that look back at all before them at once: a product of fewer rows is half as fast."""
 
+STEP = 64
+"""Columns of a block whose costs are computed at once, from those before them only."""
+
+Columns = tuple[Tensor, ...]
+
 
 def sweep(
     weights: Sequence[Tensor], factor: Factor, budgets: Sequence[Budget], block: int
@@ -60,10 +65,16 @@ class _Sweep:
         self.inputs = len(self.carry)
         self.block = _multiple(block, self.run)
         self.leaf = _multiple(LEAF, self.run)
-        self.lost = self.carry.new_empty(self.inputs, sum(self.outs))  # w − ŵ
+        total = sum(self.outs)
         span = min(_multiple(SPAN, self.block), self.inputs)
-        self.back = self.lost.new_empty(span, sum(self.outs))  # Σ (w_j − ŵ_j) U_jk / U_kk; then ŵ
+        self.lost = self.carry.new_empty(self.inputs, total)  # w − ŵ
+        self.back = self.lost.new_empty(span, total)  # Σ (w_j − ŵ_j) U_jk / U_kk; then ŵ
+        self.keep = self.lost.new_empty(min(self.block, span), total)
         self.mask = torch.empty_like(self.back, dtype=torch.bool)
+        every = (self.back, self.lost, self.keep)
+        self.columns = [
+            rows.unbind() for rows in every
+        ]  # once: a view costs half as much as its use
 
     def run_through(self) -> None:
         """Sweep span by span, and in it block by block."""
@@ -99,11 +110,15 @@ class _Sweep:
         lost, back, mask = self.lost[here], self.back[place], self.mask[place]
         back.addmm_(self.carry[first : here.start, here].T, self.lost[first : here.start])
         upper = self.carry[here, here].triu(1)
+        shares = upper.T.contiguous()
+        places = zip(self.columns, (place.start, here.start, 0), strict=True)
+        columns = [rows[at : at + len(back)] for rows, at in places]
         width = self.run or len(back)
         onward = _inverses(upper, width)
         if not self.run:
             self._choose(here.start, onward[0], lost, back, mask)
-        keep = mask.to(back.dtype)  # of N:M it is filled in run by run
+        keep = self.keep[: len(back)]  # of N:M it is filled in run by run
+        keep.copy_(mask.view(torch.int8))  # ten times as fast as from bool
         for leaf in _slices(0, len(back), self.leaf):
             before = slice(0, leaf.start)
             back[leaf].addmm_(upper[before, leaf].T, lost[before])
@@ -111,10 +126,10 @@ class _Sweep:
                 if self.run:
                     ahead = slice(leaf.start, run.start)
                     back[run].addmm_(upper[ahead, run].T, lost[ahead])
-                    columns = onward[run.start // width], lost[run], back[run], mask[run]
-                    self._choose(here.start + run.start, *columns)
-                    keep[run] = mask[run]
-                _settle(back[run], lost[run], keep[run], upper[run, run])
+                    parts = onward[run.start // width], lost[run], back[run], mask[run]
+                    self._choose(here.start + run.start, *parts)
+                    keep[run] = mask[run].view(torch.int8)
+                _settle(*(rows[run] for rows in columns), lost[run].T, shares[run, run])
         back.mul_(keep)
 
     def _choose(self, start: int, onward: Tensor, old: Tensor, back: Tensor, mask: Tensor) -> None:
@@ -125,8 +140,11 @@ class _Sweep:
         scale = self.diagonal[start : start + len(old)]
         each = zip(*(x.split(self.outs, dim=1) for x in (old, back, mask)), strict=True)
         for budget, (w, lack, part) in zip(self.budgets, each, strict=True):
-            costs = torch.addmm(w, onward.T, lack).mul_(scale).abs_()
-            part.copy_(budget.best(costs, start, self.inputs))
+            costs = torch.empty_like(w)
+            for columns in _slices(0, len(old), STEP):  # `onward` is a triangle
+                before = slice(0, columns.stop)
+                torch.addmm(w[columns], onward[before, columns].T, lack[before], out=costs[columns])
+            part.copy_(budget.best(costs.mul_(scale).abs_(), start, self.inputs))
         back.add_(old)
 
 
@@ -148,10 +166,14 @@ def _inverses(upper: Tensor, width: int) -> Tensor:
     return torch.linalg.solve_triangular(squares, eye, upper=True, unitriangular=True)
 
 
-def _settle(new: Tensor, lost: Tensor, keep: Tensor, upper: Tensor) -> None:
-    """Settle some columns [columns, out] one by one; they know what went before them."""
-    before, shares = lost.T, upper.T.contiguous()  # zero from a column itself on
-    each = zip(new.unbind(), lost.unbind(), keep.unbind(), shares.unbind(), strict=True)
-    for column, gone, kept, share in each:
+def _settle(new: Columns, lost: Columns, keep: Columns, before: Tensor, shares: Tensor) -> None:
+    """Settle some columns [out] one by one; they know what went before them.
+
+    Args:
+        new, lost, keep: each a tensor of its own.
+        before: [out, columns], what `lost` is a part of.
+        shares: [columns, columns] U_jk / U_kk in row k, zero from k on.
+    """
+    for column, gone, kept, share in zip(new, lost, keep, shares.unbind(), strict=True):
         column.addmv_(before, share)
         gone.addcmul_(kept, column, value=-1)
