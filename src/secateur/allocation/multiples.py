@@ -33,8 +33,8 @@ def nearest(wanted: Sequence[int], choices: Sequence[Sequence[int]]) -> list[int
         wanted: [G] whole numbers.
         choices: [G] ascending permitted numbers.
 
-    >>> nearest([13, 21, 5], [permitted(8, 8, 32), permitted(8, 8, 32), [3, 4, 5, 6]])
-    [16, 16, 6]
+    >>> nearest([15, 21, 5], [permitted(8, 8, 32), permitted(8, 8, 32), [3, 4, 5, 6]])
+    [16, 24, 3]
     """
     best = _nearest_conceivable(sum(wanted), choices)
     most = max(len(row) for row in choices)

@@ -30,7 +30,7 @@ def check(model: nn.Module, example: Any, element_masks: Mapping[str, Tensor]) -
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     >>> cut = {"0.weight": torch.tensor([[1, 1], [0, 0]]) > 0, "1.weight": torch.tensor([[0, 1]]) > 0}
     >>> check(net, torch.zeros(1, 2), cut)
-    Health(empty=[], unreachable=['0', '1'], severed=True)
+    Health(empty=[], unreachable=['0', '1'], severed=True, untraced='')
     """
     element_masks = _of_parameters(model, element_masks)
     alive, severed = _trace(model, example, element_masks)

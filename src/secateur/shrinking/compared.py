@@ -60,7 +60,7 @@ def masked_tensors(
 
     >>> from ..structure.rows import Rows
     >>> net = nn.Linear(1, 2)
-    >>> mask = {"weight": torch.tensor([True, False])}
+    >>> mask = {"weight[rows]": torch.tensor([True, False])}
     >>> masked_tensors(net, Rows().targets(net), mask)["weight"][1].tolist()
     [0.0]
     """

@@ -65,7 +65,7 @@ def exchanged(fisher: Tensor, gone: int) -> Tensor:
 
     >>> g = torch.tensor([[2.0, -2.0, 1.0, 1.0]])
     >>> exchanged(g.T @ g, 2)
-    tensor([False,  True, False,  True])
+    tensor([ True,  True, False, False])
     """
     fisher = fisher.double().cpu()
     diagonal, units = fisher.diagonal(), len(fisher)
