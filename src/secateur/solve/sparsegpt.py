@@ -120,21 +120,19 @@ class SparseGPT(Chooser):
         shift = layers[0].shift
         news, masks, found = [], [], []
         for matrices in zip(experts, squares, budgets, strict=True):
-            new, mask, factor = self._matrices(*matrices, shift)
-            news.append(new)
-            masks.append(mask)
+            values, chosen, factor = self._matrices(*matrices, shift)
+            news.append(values)
+            masks.append(chosen)
             found.append((factor.damping, int(factor.dead.sum())))
-        chosen: dict[str, Tensor] = {}
-        parts = zip(layers, zip(*news, strict=True), zip(*masks, strict=True), strict=True)
-        for layer, new, mask in parts:
+        result: dict[str, Tensor] = {}
+        for at, layer in enumerate(layers):
             shape, dims = tuple(layer.weight.shape), view.dims(layer.param)
-            values = unmatrix(_stacked(new), dims, shape)
-            view.write(layer.param, values.to(layer.weight.dtype))
-            chosen[layer.target.name] = unmatrix(_stacked(mask), dims, shape).reshape(
-                layer.target.shape
-            )
+            new = unmatrix(_stacked([each[at] for each in news]), dims, shape)
+            view.write(layer.param, new.to(layer.weight.dtype))
+            mask = unmatrix(_stacked([each[at] for each in masks]), dims, shape)
+            result[layer.target.name] = mask.reshape(layer.target.shape)
             self._note(view, layer, found)
-        return chosen
+        return result
 
     def _matrices(
         self,
@@ -187,6 +185,6 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
     return a is b or (a.shape == b.shape and a.device == b.device and torch.equal(a, b))
 
 
-def _stacked(parts: Sequence[Tensor]) -> Tensor:
+def _stacked(parts: list[Tensor]) -> Tensor:
     """[experts, ...]; one alone is not copied."""
     return torch.stack(parts) if len(parts) > 1 else parts[0][None]

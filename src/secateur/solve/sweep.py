@@ -129,7 +129,8 @@ class _Sweep:
                     parts = onward[run.start // width], lost[run], back[run], mask[run]
                     self._choose(here.start + run.start, *parts)
                     keep[run] = mask[run].view(torch.int8)
-                _settle(*(rows[run] for rows in columns), lost[run].T, shares[run, run])
+                new, gone, kept = (rows[run] for rows in columns)
+                _settle(new, gone, kept, lost[run].T, shares[run, run])
         back.mul_(keep)
 
     def _choose(self, start: int, onward: Tensor, old: Tensor, back: Tensor, mask: Tensor) -> None:
