@@ -36,6 +36,10 @@ def build(kind: str, **options: Any) -> Any:
             first_k_dense_replace=0, q_lora_rank=8, kv_lora_rank=8, qk_rope_head_dim=4,
             qk_nope_head_dim=4, v_head_dim=4, **COMMON
         )  # fmt: skip
+    elif kind == "llama4":
+        config = transformers.Llama4TextConfig(
+            num_local_experts=6, head_dim=4, intermediate_size_mlp=12, interleave_moe_layer_step=1, **COMMON
+        )  # fmt: skip
     else:
         config = transformers.Qwen3MoeConfig(
             num_experts=6, moe_intermediate_size=12, head_dim=4,
@@ -130,6 +134,62 @@ def test_the_statistic_against_loops_over_tokens(kind: str) -> None:
     wanted = [sum(p) / len(p) if p else 0.0 for p in parts.values()]
     assert found.tolist() == pytest.approx(wanted, rel=1e-4)
     assert found.dtype == torch.float64
+
+
+@torch.no_grad()
+def test_where_the_gate_is_on_the_inputs_it_is_what_experts_add_to_tokens() -> None:
+    """Llama 4, against loops over tokens: sigmoid(r_e · x) scales the token that expert e gets."""
+    model, seen = build("llama4"), {}
+    layer = model.model.layers[1].feed_forward
+    hook = layer.register_forward_pre_hook(lambda _, args: seen.update(x=args[0].reshape(-1, 16)))
+    model(**batch())
+    hook.remove()
+    valid = batch()["attention_mask"].flatten().tolist()
+    parts: dict[int, list[float]] = {e: [] for e in range(6)}
+    for token, counts in zip(seen["x"], valid, strict=True):
+        logits = layer.router.weight @ token
+        for e in logits.topk(2).indices.tolist() if counts else ():
+            gate, up = (token * logits[e].sigmoid() @ layer.experts.gate_up_proj[e]).chunk(2)
+            parts[e].append(float((up * F.silu(gate) @ layer.experts.down_proj[e]).norm()))
+    name = "model.layers.1.feed_forward.router.weight"
+    found = collect(model, ["routed_output"], [name], [batch()])["routed_output"][name]
+    assert 0 < sum(map(len, parts.values())) == 2 * sum(valid)
+    assert found.tolist() == pytest.approx(
+        [sum(p) / len(p) if p else 0.0 for p in parts.values()], rel=1e-4
+    )
+
+
+def test_llama_4_loses_the_experts_of_least_and_its_stock_class_loads_it(tmp_path: Path) -> None:
+    model = build("llama4")
+    model.save_pretrained(tmp_path / "dense")
+    names = [f"model.layers.{i}.feed_forward.router.weight" for i in range(2)]
+    scores = collect(model, ["routed_output"], names, [batch()])["routed_output"]
+    result = pruned(model)
+    for name in names:
+        gone = (~result.units[name.replace("router.weight", "experts")]).nonzero()[:, 0].tolist()
+        assert sorted(gone) == sorted(scores[name].argsort(stable=True)[:3].tolist())
+    shrunk = sc.shrink(result, batch())
+    assert shrunk.record["proof"]["error"] < 1e-5 < 1e-2 < shrunk.record["proof"]["effect"]
+    shrunk.model.save_pretrained(tmp_path / "small")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "small").eval()
+    assert again.config.num_local_experts == 3
+    assert torch.allclose(logits(again), logits(shrunk.model), atol=1e-6)
+
+
+def test_a_mixture_that_hides_who_gets_what_is_refused() -> None:
+    """24 tokens for six experts: as many rows as four tokens given to all of them would have."""
+    model = build("mixtral")
+    layer, stock = model.model.layers[0].mlp, model.model.layers[0].mlp.experts.forward
+    layer.experts.forward = lambda hidden, routed: stock(hidden, *routed)
+
+    def forward(x: Tensor) -> Tensor:
+        _, gate, chosen = layer.gate(x.reshape(-1, 16))
+        out: Tensor = layer.experts(x.reshape(-1, 16), (chosen, gate)).reshape(x.shape)
+        return out
+
+    layer.forward = forward
+    with pytest.raises(PlanError, match="nothing tells what its router lets through; take experts"):
+        sc.prune(model, "reap", example=batch(), data=[batch()], in_place=True)
 
 
 def test_the_least_go_and_those_never_chosen_first() -> None:

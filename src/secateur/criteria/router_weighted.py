@@ -21,7 +21,8 @@ class RouterWeighted(Criterion):
     Shapes: [target.shape], the experts of one layer, float64.
 
     Paper: Lasby, Lazarevich, Sinnadurai, Lie, Ioannou, Thangarasa 2025, arXiv 2510.13999. The gate
-    is the one the network uses; the official code takes the softmax over all experts by default.
+    is the one the network uses; the official code takes the softmax over all experts by default. Where
+    the gate is on what experts are given (Llama 4) the score is the mean of ‖f_e(g_e(x) x)‖₂.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"routed_output"})

@@ -189,7 +189,9 @@ def reap(density: float = 0.5) -> Recipe:
     but still takes its share of the gate; `secateur.shrink` takes it out of the router, so that the
     next best expert gets the token, which is the network the paper evaluates. A router needs at
     least as many experts as it chooses. The official code weights by the softmax over all experts
-    unless asked to normalise over the chosen ones; here it is the gate the network itself uses.
+    unless asked to normalise over the chosen ones; here it is the gate the network itself uses. Llama 4
+    scales what experts are given: there it is ‖f_e(g_e(x) x)‖₂, what they add (g_e(x) ‖f_e(x)‖₂ in the
+    official code).
     """
     return Recipe(
         structure=Experts(),

@@ -25,7 +25,9 @@ def routed_output(
 
     X_e: the tokens, padding left out, for which the router chose e; g_e: the share of the gate it
     gave, as the network uses it (normalised over the chosen ones where it does so); f_e: what the
-    expert puts out before the gate. An expert that no token was given to gets 0.
+    expert puts out before the gate. An expert that no token was given to gets 0. Where the gate is on
+    what an expert is given (Llama 4) it is ‖f_e(g_e(x) x)‖₂, again what the expert adds to the token;
+    the official code of REAP takes f_e of the ungated token there.
 
     Shapes: [experts] float64, under the names of the mixture's parameters.
     """
@@ -36,8 +38,11 @@ def routed_output(
     with ExitStack() as stack:
         watches = [_Watch(mixture, valid) for mixture in found]
         for watch in watches:
-            module = model.get_submodule(watch.mixture.experts)
-            stack.callback(module.register_forward_pre_hook(watch, with_kwargs=True).remove)
+            module, router = (
+                model.get_submodule(p) for p in (watch.mixture.experts, watch.mixture.router)
+            )
+            stack.callback(router.register_forward_pre_hook(watch.routed, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(watch, with_kwargs=True).remove)
         yield lambda: _values(model, watches, params)
 
 
@@ -57,25 +62,49 @@ class _Watch:
         self.mixture, self._valid = mixture, valid
         self.total = torch.zeros(mixture.count, dtype=torch.float64)
         self.tokens = torch.zeros(mixture.count, dtype=torch.float64)
+        self._routed = 0
+        """Tokens that the router saw last."""
 
     def mean(self) -> Tensor:
         """[experts] the mean over the tokens each was given."""
         return torch.where(self.tokens > 0, self.total / self.tokens.clamp(min=1), 0.0)
 
-    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+    def routed(self, router: nn.Module, args: Any, kwargs: Any) -> None:
+        """A hook: how many tokens the router is shown."""
+        hidden: Tensor = next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
+        self._routed = hidden.numel() // hidden.shape[-1]
+
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+        given = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
+        every = self.mixture.count * self._routed
+        if len(given) == 1 and given[0].shape == output.shape and len(output) == every > 0:
+            self._at_once(given[0], output)
+            return
         hidden, chosen, gate = self._arguments(args, kwargs)
-        valid = self._valid()
-        there = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)
-        if valid is not None and valid.numel() == len(hidden):
-            there = valid.flatten().to(hidden.device)
+        there = self._there(len(hidden), hidden.device)
         for expert in range(self.mixture.count):
-            given = (chosen == expert) & there[:, None]  # [tokens, top_k]
-            rows = given.any(1)
+            given_to = (chosen == expert) & there[:, None]  # [tokens, top_k]
+            rows = given_to.any(1)
             if bool(rows.any()):
-                share = (gate.double() * given).sum(1)[rows]
+                share = (gate.double() * given_to).sum(1)[rows]
                 norms = _alone(module, hidden[rows], expert, chosen, gate).double().norm(dim=1)
                 self.total[expert] += float((share * norms).sum())
                 self.tokens[expert] += int(rows.sum())
+
+    def _at_once(self, hidden: Tensor, output: Tensor) -> None:
+        """All experts get all tokens, scaled by the gate: zeros where a token is not theirs."""
+        gated = hidden.reshape(self.mixture.count, -1, hidden.shape[-1])  # [experts, tokens, width]
+        theirs = gated.any(2) & self._there(gated.shape[1], hidden.device)
+        norms = output.detach().reshape(gated.shape).double().norm(dim=2)
+        self.total += (norms * theirs).sum(1).to(self.total)
+        self.tokens += theirs.sum(1).to(self.tokens)
+
+    def _there(self, tokens: int, device: torch.device) -> Tensor:
+        """[tokens] which of them are no padding."""
+        valid = self._valid()
+        if valid is None or valid.numel() != tokens:
+            return torch.ones(tokens, dtype=torch.bool, device=device)
+        return valid.flatten().to(device)
 
     def _arguments(self, args: Any, kwargs: Any) -> tuple[Tensor, Tensor, Tensor]:
         """hidden [tokens, width], chosen [tokens, top_k] and gate [tokens, top_k]."""
@@ -83,8 +112,9 @@ class _Watch:
         shapes = [tuple(t.shape) for t in given if isinstance(t, Tensor)]
         if len(given) < 3 or len(shapes) < 3 or shapes[1] != shapes[2]:
             raise PlanError(
-                f"'{self.mixture.experts}' is not called with tokens, chosen experts and gates "
-                f"(got shapes {shapes}); its experts cannot be judged"
+                f"'{self.mixture.experts}' is called neither with tokens, chosen experts and gates nor "
+                f"with what each expert gets (shapes {shapes}), so that nothing tells what its router lets "
+                "through; take experts out by number instead, with secateur.shrink(model, example, keep=…)"
             )
         hidden, chosen, gate = given
         return hidden.reshape(len(chosen), -1), chosen, gate
