@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import secateur as sc
-from secateur.core.errors import PlanError
+from secateur.core.errors import DataError, PlanError
 from secateur.engine.collect import collect
 from secateur.structure.experts import mixtures
 
@@ -190,6 +190,19 @@ def test_a_mixture_that_hides_who_gets_what_is_refused() -> None:
     layer.forward = forward
     with pytest.raises(PlanError, match="nothing tells what its router lets through; take experts"):
         sc.prune(model, "reap", example=batch(), data=[batch()], in_place=True)
+
+
+def test_padding_that_cannot_be_told_from_tokens_is_refused_with_what_to_do() -> None:
+    """JetMoE sorts tokens by expert before its experts see them."""
+    config = transformers.JetMoeConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=1, num_key_value_heads=2, kv_channels=8,
+        intermediate_size=12, num_local_experts=4, num_experts_per_tok=2, use_cache=False,
+    )  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(DataError, match=r"pack the calibration data instead.*leave out --padded"):
+        sc.prune(model, "wanda", density=0.5, data=[batch()])
+    packed = {**batch(), "attention_mask": torch.ones(3, 8, dtype=torch.long)}
+    assert sc.prune(model, "wanda", density=0.5, data=[packed]).sparsity == 0.5
 
 
 def test_the_least_go_and_those_never_chosen_first() -> None:

@@ -114,10 +114,16 @@ class ModelView:
 
     def stat(self, name: str, param: str) -> Tensor:
         """A collected statistic of one parameter."""
-        if name not in self._stats or param not in self._stats[name]:
+        if name not in self._stats:
             raise PlanError(
-                f"statistic '{name}' of '{param}' was not collected: name it in `needs`, and see that "
-                "the layer is called as a module, on one input, and that not all of its samples are padding"
+                f"statistic '{name}' of '{param}' was not collected: name it in `needs`"
+            )
+        if param not in self._stats[name]:
+            raise PlanError(
+                f"statistic '{name}' of '{param}' was not collected: the network does not call its layer as "
+                "a module on one input, or all of its samples are padding. Take a method that judges by "
+                "weights or gradients (`secateur methods`; where `importance` is an option, 'magnitude'), or "
+                "leave the layer out (`exclude` of the structure)"
             )
         return self._stats[name][param]
 

@@ -139,7 +139,8 @@ class _Padding:
         if self._mask() is not None:
             raise DataError(
                 f"the module of '{name}' does not say which token goes to which expert, so that "
-                "padding cannot be left out; pack the calibration data instead"
+                "padding cannot be left out; pack the calibration data instead, samples of one length "
+                "without padding (on the command line, leave out --padded)"
             )
 
     def reached(self, name: str, rows: Tensor) -> Tensor:
