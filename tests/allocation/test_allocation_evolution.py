@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.allocation import Evolution
+from secateur.allocation.layers import Layers
 from secateur.core.axes import Allocator
 from secateur.core.component import from_dict
 from secateur.core.errors import DataError, PlanError
@@ -175,6 +177,21 @@ def test_every_generation_draws_anew_and_a_parent_stays_until_a_child_is_better(
     children = [tuple(map(tuple, (k.tolist() for k in trial.seen[i : i + 3]))) for i in (0, 4, 8)]
     assert all(keep.tolist() == [54, 144, 80] for keep in trial.seen[3:16:4]), "the parent"
     assert len(set(children)) == 3
+
+
+def test_only_units_of_one_kind_are_exchanged() -> None:
+    """A head that goes for a neuron that comes would be another total."""
+    trial, heads = Watched(), replace(targets()[0], kind="heads")
+    view = FakeView((heads, *targets()[1:]))
+    view.trial = lambda scores, groups: trial  # type: ignore[method-assign]
+    groups = Tensorwise().groups(view.targets)
+    scores = {t.name: torch.rand(t.shape) for t in view.targets}
+    kept = Evolution(generations=5).keep(scores, groups, 0.5, view)  # type: ignore[arg-type]
+    assert {int(keep[0]) for keep in [*trial.seen, kept]} == {54}
+    assert int(kept[2]) > 80
+    layers = Layers.of(view.targets, scores, groups)
+    assert layers.steps(0.1) == (11, 22, 22), "of 108 alone, and of 224 on average"
+    assert layers.steps(1e-6) == (1, 1, 1)
 
 
 METHODS: list[tuple[str, dict[str, Any]]] = [

@@ -191,3 +191,38 @@ def test_a_kind_with_nothing_to_choose_from_is_passed_over_and_told(data, tmp_pa
     ):
         assert call([*words[:-1], str(tmp_path / "no"), "--option", f"kinds={kinds}"]) == 2
         assert match in capsys.readouterr().err
+
+
+SEARCH = "search={name: evolution, generations: 1, offspring: 2, stages: [[2, 1]]}"
+
+
+def test_densities_are_searched_for_on_the_command_line(short, data, tmp_path, capsys):
+    """Wanda, which goes block by block otherwise, and whole layers; what was searched is told."""
+    common = ["prune", str(short), "--data", str(data), "--nsamples", "4", "--seqlen", "16"]
+    common += ["--no-compare", "--out"]
+    for name, more in {
+        "wanda": ["--sparsity", "0.5", "--option", SEARCH],
+        "evopress": ["--density", "0.5", "--option", "units=layers", "--option", "generations=1"],
+    }.items():
+        assert call([*common, str(tmp_path / name), "--method", name, *more]) == 0
+        told = capsys.readouterr().out
+        assert "the whole model is in memory: it tries candidates on the whole network" in told
+        assert "candidates on 4 samples, KL from the dense network" in told
+        record = read_manifest(tmp_path / name).provenance.record
+        search = (record.get("pruning") or record)["search"]
+        assert 0 < search["end"] <= search["start"]
+        assert load_stock(tmp_path / name).config.num_hidden_layers == (2 if name == "wanda" else 1)
+
+
+def test_a_search_without_data_is_refused_in_a_line(short, tmp_path, capsys):
+    asked = ["prune", str(short), "--method", "magnitude-layerwise", "--out", str(tmp_path / "out")]
+    assert call([*asked, "--sparsity", "0.5", "--option", SEARCH]) == 2
+    assert "give calibration data" in capsys.readouterr().err
+
+
+def test_levels_of_a_solver_count_as_memory(short):
+    shards = Shards(short)
+    plain, kept = (
+        memory.expected_peak(shards, sc.recipe("evopress", reconstruct=by)) for by in (False, True)
+    )
+    assert kept > 3 * plain

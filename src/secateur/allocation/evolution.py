@@ -28,20 +28,21 @@ class Evolution(Allocator):
     r"""keep = argmin KL(p_dense ‖ p_keep) by an evolutionary search of one parent, (1 + λ).
 
     The parent begins with the same density for every layer. Each of `offspring` children switches
-    levels min(u, v) times, u, v uniform in {1, 2, 3}: one layer gives Δ units, another takes them, so
-    that every child keeps exactly as many as the parent. Children are tried in stages, each on samples
-    that are drawn anew: the best of a stage go on to the next; in the last one the parent competes as
-    well, and the best is the next parent. After `generations` it is compared with the start on all
-    samples, and the better one stays. Masks of each level are the recipe's own, made once; layers are the
-    targets, and within a layer every group has its share.
+    levels min(u, v) times, u, v uniform in {1, 2, 3}: one layer gives Δ units, another of the same kind
+    takes them, so that every child keeps exactly as many as the parent. Children are tried in stages, each
+    on samples that are drawn anew: the best of a stage go on to the next; in the last one the parent
+    competes as well, and the best is the next parent. After `generations` it is compared with the start
+    on all samples, and the better one stays. Masks of each level are the recipe's own, made once; layers
+    are the targets, and within a layer every group has its share.
 
-    Δ = max(1, round(step · n / L)) for n units in L layers; at its bounds a layer gives or takes what it
-    can, and one unit of each group stays (none where a group is one unit, as a whole layer is).
+    Δ = max(1, round(step · n / L)) for n units in the L layers of a kind; at its bounds a layer gives or
+    takes what it can, and as many units as it has groups stay (none where a group is one unit, as a
+    whole layer is).
 
     Attributes:
         generations, offspring: how long and how broadly is searched.
         stages: of each, on how many samples it tries (at most those there are), and how many go on.
-        step: Δ over the mean size of a layer.
+        step: Δ over the mean size of a layer of its kind.
 
     Paper: Sieberling, Kuznedelev, Kurtic, Alistarh 2025, arXiv 2410.14649. Its script for weights searches
     400 generations of 64 offspring, of which 8, 2 and 1 are left after 2,048, 16,384 and 65,536 tokens (4,
@@ -90,7 +91,7 @@ class _Search:
     ) -> None:
         self.how, self.layers, self.start = how, layers, start
         self.trial, self.view = trial, view
-        self.step = max(1, round(how.step * sum(layers.size.tolist()) / len(start)))
+        self.steps = layers.steps(how.step)
 
     def run(self) -> Counts:
         """The units that stay of each layer."""
@@ -119,7 +120,7 @@ class _Search:
         found: dict[Counts, None] = {}
         for _ in range(ATTEMPTS * self.how.offspring):
             times = min(draw.randint(1, MOST_SWITCHES), draw.randint(1, MOST_SWITCHES))
-            child = self.layers.switched(parent, self.step, times, draw)
+            child = self.layers.switched(parent, self.steps, times, draw)
             if child != parent:
                 found[child] = None
             if len(found) == self.how.offspring:
@@ -144,7 +145,7 @@ class _Search:
         """The end or, where all samples together say so, the start."""
         every = range(self.trial.samples)
         before, after = self._try([self.start, end], every)
-        self.trial.note(candidates=tried, start=before, end=min(before, after), step=self.step)
+        self.trial.note(candidates=tried, start=before, end=min(before, after))
         return end if after <= before else self.start
 
     def _try(self, candidates: Sequence[Counts], chosen: Sequence[int]) -> list[float]:

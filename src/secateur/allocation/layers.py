@@ -26,6 +26,7 @@ class Layers:
         size, left: [G] units of each group, and those that are there.
         spans: of each layer, its groups.
         least, most: units that a layer keeps at least and at most.
+        kinds: of each layer's units; a head is no neuron, so that only like is exchanged for like.
     """
 
     size: Tensor
@@ -33,6 +34,7 @@ class Layers:
     spans: tuple[slice, ...]
     least: Counts
     most: Counts
+    kinds: tuple[str, ...]
     _known: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -42,7 +44,7 @@ class Layers:
         spans = tuple(span(groups, target) for target in targets)
         least = ((groups.size > 1) & (left > 0)).long()
         sums = [tuple(int(of[at].sum()) for at in spans) for of in (least, left)]
-        return cls(groups.size, left, spans, sums[0], sums[1])
+        return cls(groups.size, left, spans, sums[0], sums[1], tuple(t.kind for t in targets))
 
     def even(self, groups: Groups, density: float) -> Counts:
         """The same density for each, as far as its units are left; the total is exact."""
@@ -65,19 +67,29 @@ class Layers:
             self._known[layer, count] = share(self.size[at].double(), count, self.left[at])
         return self._known[layer, count]
 
+    def steps(self, share: float) -> Counts:
+        """Of each layer how many units move at once: a share of the mean layer of its kind, one at least."""
+        sizes = [int(self.size[at].sum()) for at in self.spans]
+        kinds = {
+            kind: [n for n, k in zip(sizes, self.kinds, strict=True) if k == kind]
+            for kind in self.kinds
+        }
+        return tuple(max(1, round(share * sum(kinds[k]) / len(kinds[k]))) for k in self.kinds)
+
     def free(self, counts: Counts) -> bool:
         """Whether one layer can give and another take."""
-        givers, takers = self._givers(counts), self._takers(counts)
-        return bool(givers and takers) and len({*givers, *takers}) > 1
+        return any(self._takers(counts, giver) for giver in self._givers(counts))
 
-    def switched(self, counts: Counts, step: int, times: int, draw: Random) -> Counts:
-        """`times` times `step` units leave one layer for another, or as many as bounds let move."""
+    def switched(self, counts: Counts, steps: Counts, times: int, draw: Random) -> Counts:
+        """`times` times units leave one layer for another: a step, or as many as bounds let move."""
         out = list(counts)
         for _ in range(times):
             giver = draw.choice(self._givers(out))
-            if takers := [i for i in self._takers(out) if i != giver]:
+            if takers := self._takers(out, giver):
                 taker = draw.choice(takers)
-                moved = min(step, out[giver] - self.least[giver], self.most[taker] - out[taker])
+                moved = min(
+                    steps[giver], out[giver] - self.least[giver], self.most[taker] - out[taker]
+                )
                 out[giver] -= moved
                 out[taker] += moved
         return tuple(out)
@@ -85,5 +97,10 @@ class Layers:
     def _givers(self, counts: Sequence[int]) -> list[int]:
         return [i for i, n in enumerate(counts) if n > self.least[i]]
 
-    def _takers(self, counts: Sequence[int]) -> list[int]:
-        return [i for i, n in enumerate(counts) if n < self.most[i]]
+    def _takers(self, counts: Sequence[int], giver: int) -> list[int]:
+        """Layers of the giver's kind that have room."""
+        return [
+            i
+            for i, n in enumerate(counts)
+            if n < self.most[i] and i != giver and self.kinds[i] == self.kinds[giver]
+        ]

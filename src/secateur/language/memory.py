@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ..core.axes import Chooser
 from ..core.device import HOST
 from ..core.errors import StorageError
 from ..core.recipe import Recipe
@@ -16,6 +17,8 @@ COPIES = 5
 """The most copies of the weights that pruning makes: gradients and their means, or masked and smaller."""
 BASIS = 2
 """More of them where the network is rewritten in another basis first, which makes it larger."""
+LEVELS = 12
+"""More of them where candidates are tried with the weights that a solver leaves at each level."""
 PROOF = 16
 """Bytes a weight that proving a removal takes: masked and smaller network on random float64 weights."""
 MEMINFO, GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
@@ -25,6 +28,8 @@ def expected_peak(shards: Shards, recipe: Recipe) -> int:
     """Bytes beside the program, about, when the model of a folder is pruned as a whole."""
     proof = PROOF if recipe.structure.traces else 0
     copies = COPIES + (BASIS if recipe.basis is not None else 0)
+    if recipe.allocator.tries and isinstance(recipe.solver, Chooser):
+        copies += LEVELS
     return sum(
         (entry.stop - entry.start) * copies
         + (entry.stop - entry.start) // entry.dtype.itemsize * proof
