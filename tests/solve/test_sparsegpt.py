@@ -85,6 +85,22 @@ def test_halves_inside_a_block_change_nothing(inputs):
     torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.parametrize("pattern", [None, (2, 4)])
+def test_spans_leaves_and_steps_change_nothing(monkeypatch, pattern):
+    """Three spans, the last one cut short; in a block several leaves, and costs in several steps."""
+    monkeypatch.setattr("secateur.solve.sweep.SPAN", 24)
+    monkeypatch.setattr("secateur.solve.sweep.LEAF", 3 if pattern is None else 4)
+    monkeypatch.setattr("secateur.solve.sweep.STEP", 5)
+    net, x = layer(inputs=56, rows=400)
+    how = {"keep": 0.5} if pattern is None else {"pattern": pattern}
+    expected, mask = by_hand(net[0].weight.detach(), x, 0.01, 12, **how)
+    options = {} if pattern is None else {"pattern": "2:4"}
+    got, chosen, _ = solve(net, x, block=12, **options)
+    assert torch.equal(chosen, mask)
+    torch.testing.assert_close(got, expected)
+    assert torch.equal(net[0].weight.detach(), got), "what goes is 0 before any mask"
+
+
 @pytest.mark.parametrize("pattern", [(2, 4), (1, 4), (4, 8)])
 def test_patterns_are_chosen_when_the_sweep_reaches_them(pattern):
     net, x = layer(inputs=32)
