@@ -144,6 +144,16 @@ def test_dead_inputs_and_few_samples_are_told():
     assert bool(torch.isfinite(got).all())
 
 
+def test_small_inputs_are_not_dead():
+    net, x = layer()
+    expected, mask, _ = solve(net, x)
+    net, _ = layer()
+    got, chosen, note = solve(net, x * 1e-4)
+    assert note["dead"] == 0
+    assert torch.equal(chosen, mask)
+    torch.testing.assert_close(got, expected)
+
+
 def test_damping_is_raised_where_the_inverse_does_not_exist():
     gram = torch.ones(64, 64) * 1e6  # of rank one: hopeless in float32 at a tiny damping
     gram[0, 1] = gram[1, 0] = 1.2e6  # and not even positive semi-definite
