@@ -124,6 +124,7 @@ def _source(what: Any, trust: Collection[str]) -> Any:
 
 def _program(model: nn.Module, path: Path, format_: str, example: Any, overwrite: bool) -> Exported:
     origin = origin_of(model)
+    remembered = example is None and origin is not None and origin.example is not None
     if example is None and origin is not None and origin.example is not None:
         example = example_like(origin.example)
     if example is None:
@@ -134,6 +135,7 @@ def _program(model: nn.Module, path: Path, format_: str, example: Any, overwrite
     args, kwargs = arguments(example)
     given = [(args, kwargs)]
     with torch.no_grad(), as_traced(model):
+        _runs(model, args, kwargs, remembered)
         program, free = _captured(model, args, kwargs)
         given += [other_batch((args, kwargs), batch_of((args, kwargs)))] if free else []
         checks = [(inputs, tensors(model(*inputs[0], **inputs[1]))) for inputs in given]
@@ -146,6 +148,22 @@ def _program(model: nn.Module, path: Path, format_: str, example: Any, overwrite
         with torch.no_grad(), as_traced(model):
             program, _ = capture(model, args, kwargs, False)
         return write(program, path, checks[:1], free_batch=False, overwrite=overwrite)
+
+
+def _runs(model: nn.Module, args: Any, kwargs: Any, remembered: bool) -> None:
+    """Refuse an example that the network cannot take: one made anew may have values it does not."""
+    try:
+        model(*args, **kwargs)
+    except EXPORT_FAILURES as error:
+        made = (
+            "an example of the shapes it was traced on, integers all 1"
+            if remembered
+            else "the example"
+        )
+        raise PlanError(
+            f"{type(model).__name__} does not run on {made}: {said(error)}. Pass example=… with values "
+            "that it takes"
+        ) from error
 
 
 def _captured(

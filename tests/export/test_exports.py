@@ -246,3 +246,22 @@ def test_a_convolutional_network_from_its_artifact(tmp_path: Path) -> None:
     made = sc.export(folder, tmp_path / "m.pt2")
     assert made.free_batch
     assert made.difference == 0
+
+
+class Bagged(nn.Module):
+    """Bags of words, of which the first begins at 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.EmbeddingBag(9, 6), nn.Linear(6, 2)
+
+    def forward(self, words: torch.Tensor, begin: torch.Tensor) -> torch.Tensor:
+        return self.head(self.words(words, begin))
+
+
+def test_an_example_of_which_the_shapes_are_not_enough_is_asked_for(tmp_path: Path) -> None:
+    example = (torch.arange(8), torch.tensor([0, 3, 5]))
+    small = sc.shrink(Bagged(), example, keep={"words": [0, 2, 5]})
+    with pytest.raises(PlanError, match=r"Bagged does not run on .* integers all 1: .*example="):
+        sc.export(small, tmp_path / "bags.pt2")
+    assert sc.export(small, tmp_path / "bags.pt2", example=example).path.exists()

@@ -24,4 +24,5 @@ class Magnitude(ElementCriterion):
     def elements(self, view: View, param: str) -> Tensor:
         """|w|^p, in float32 or wider."""
         weight = view.weight(param)
-        return weight.to(wide(weight)).abs().pow(self.p) if self.p != 1 else weight.abs()
+        size = weight.abs()  # real also of complex weights
+        return size.to(wide(size)).pow(self.p) if self.p != 1 else size

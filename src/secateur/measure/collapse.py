@@ -101,7 +101,12 @@ def _trace(
     positive: its input depends on the network's input and its output reaches the network's output.
 
         on_path(w) = m_w ∧ (∂ Σ v'_out / ∂w > 0)      m: `element_masks`, v': dependence of values v
+
+    Complex numbers have no such bits: in a network with complex parameters every kept weight counts as on
+    a path, and a layer as cut only where nothing of it is kept.
     """
+    if any(p.is_complex() for p in model.parameters()):
+        return {name: mask.clone() for name, mask in element_masks.items()}, False
     example = single(model, example)
     leaves = _weights(model, element_masks)
     buffers = {n: b.float() for n, b in model.named_buffers() if b.is_floating_point()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...core.cost import Cost, Counts
 from ...core.errors import DataError, PlanError
 from ...core.labelled import Inputs, split
-from ...core.random import derive
+from ...core.random import derive, seeded
 from ...core.training import Pressure
 from ...core.types import Target
 from ...materialise.hard_masks import HardMasks
@@ -22,7 +22,7 @@ from .ema import Average
 from .gated import Gated
 from .gradient import Gradient, Loss
 from .meter import Meter
-from .modes import mode, seeded
+from .modes import mode
 from .optimiser import parameter_groups
 from .push import Push
 from .spec import Training

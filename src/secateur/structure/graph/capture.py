@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import UnsupportedOperatorException
 from torch.export import ExportedProgram
 
 from secateur.structure.graph.deadline import Deadline
@@ -173,10 +174,16 @@ def _in_parts(
     parts = cover(model, args, kwargs, error, clock)
     if not parts.parts:
         raise TraceError(
-            f"{parts.why['']}; nor can any of its submodules. "
-            "Remedy: let control flow in forward() depend on shapes only"
+            f"{parts.why['']}; nor can any of its submodules. Remedy: {_remedy(error)}"
         ) from error
     return parts
+
+
+def _remedy(error: Exception) -> str:
+    """What lets a network be followed."""
+    if isinstance(error, UnsupportedOperatorException):
+        return "leave that operator out while the network is traced, or give it a torch.library.register_fake"
+    return "let control flow in forward() depend on shapes only"
 
 
 def _no_choice(outputs: Sequence[str] | None, parts: Parts) -> TraceError:

@@ -34,13 +34,13 @@ def first_operator(
     runs = [graph.record(inputs) for graph in (masked, removed)]
     for node in found.captured.graph.nodes:
         if node.op == "call_function" and all(node.name in run for run in runs):
-            want = _kept_part(runs[0][node.name], found.values[node], kept)
+            want = kept_part(runs[0][node.name], found.values[node], kept)
             if want is not None and apart(want, runs[1][node.name], tolerance):
                 return f"operator {base_name(node)} in layer '{layer_of(node)}' ({node.name})"
     return "the outputs alone"
 
 
-def _kept_part(value: Tensor, terms: Any, kept: Kept) -> Tensor | None:
+def kept_part(value: Tensor, terms: Any, kept: Kept) -> Tensor | None:
     """The units that stay of a value of the masked graph."""
     if not isinstance(terms, tuple) or len(terms) != value.dim():
         return None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from keyword import iskeyword
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from secateur.structure.graph.errors import TraceError
+
+TAKEN = {"meta", *vars(fx.GraphModule)} - {*dir(nn.Module)}
+"""Attributes of a graph as a module."""
 
 
 def check(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -29,6 +33,19 @@ def check(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
             f"the example is empty ({described(args, kwargs)}). Remedy: give it two samples"
         )
     _check_devices(model, inputs)
+    _check_names(model)
+
+
+def _check_names(model: nn.Module) -> None:
+    """Names that torch's own graphs have for themselves, and words of Python, cannot be theirs too."""
+    for path, _ in [*model.named_modules(), *model.named_parameters(), *model.named_buffers()]:
+        first, *rest = path.split(".")
+        taken = first in TAKEN or next((part for part in (first, *rest) if iskeyword(part)), None)
+        if taken:
+            raise TraceError(
+                f"'{path}' cannot be traced: '{first if taken is True else taken}' is a name that torch's "
+                "graphs or Python have for themselves. Remedy: call that attribute otherwise"
+            )
 
 
 def _check_devices(model: nn.Module, inputs: list[Tensor]) -> None:

@@ -11,7 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
+
+from secateur.core.random import seeded
 
 EXPORT_FAILURES = (
     RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError, ArithmeticError,
@@ -141,14 +143,20 @@ def as_traced(model: nn.Module) -> Iterator[None]:
     model.eval()
     for config in configs:
         config.use_cache = False
+    place = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
-        with caches_kept(model):
+        with caches_kept(model), drawing_alike(place):
             yield
     finally:
         for module, mode in training.items():
             module.training = mode
         for config in configs:
             config.use_cache = True
+
+
+def drawing_alike(place: torch.device) -> AbstractContextManager[None]:
+    """Inside, what a forward pass draws is the same each time, so that two passes can be compared."""
+    return seeded(torch.device("cpu") if place.type == "meta" else place, 0)
 
 
 @contextmanager

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
+
+from secateur.structure.graph.export import drawing_alike
+
+Drawn: TypeAlias = "Callable[[fx.Node, Any], Any]"
+
+
+def is_random(node: fx.Node) -> bool:
+    """Whether an operator draws numbers."""
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
 class _Interpreter(fx.Interpreter):
     """Asks for a tensor at the first node that takes it, wherever the graph names it."""
 
-    def __init__(self, graph: fx.Graph, read: Callable[[str], Any], keeps: bool) -> None:
+    def __init__(
+        self, graph: fx.Graph, read: Callable[[str], Any], keeps: bool, drawn: Drawn | None
+    ) -> None:
         super().__init__(nn.Module(), garbage_collect_values=not keeps, graph=graph)
-        self.read = read
+        self.read, self.drawn = read, drawn
         self.seen: dict[str, Tensor] | None = {} if keeps else None
         self._unread: set[fx.Node] = set()
 
@@ -25,6 +36,8 @@ class _Interpreter(fx.Interpreter):
             self._unread.add(n)
             return None
         value = super().run_node(n)
+        if self.drawn is not None and is_random(n):
+            value = self.drawn(n, value)
         if self.seen is not None and isinstance(value, Tensor) and value.is_floating_point():
             self.seen[n.name] = value
         return value
@@ -45,10 +58,12 @@ class GraphRun:
     Attributes:
         graph: a captured one, edited or not.
         read: name -> the tensor (or the graph of a region) that goes by it.
+        drawn: what a random operator gives, from its node and what it drew.
     """
 
     graph: fx.Graph
     read: Callable[[str], Any]
+    drawn: Drawn | None = None
 
     def outputs(self, leaves: Sequence[Any]) -> Any:
         """The leaves of the output, in order, for those of an example."""
@@ -59,6 +74,7 @@ class GraphRun:
         return self._run(leaves, keeps=True)[1] or {}
 
     def _run(self, leaves: Sequence[Any], keeps: bool) -> tuple[Any, dict[str, Tensor] | None]:
-        runner = _Interpreter(self.graph, self.read, keeps)
-        with torch.no_grad():
+        runner = _Interpreter(self.graph, self.read, keeps, self.drawn)
+        place = next((t.device for t in leaves if isinstance(t, Tensor)), torch.device("cpu"))
+        with torch.no_grad(), drawing_alike(place):
             return runner.run(*leaves, enable_io_processing=False), runner.seen

@@ -15,6 +15,11 @@ PREDICTIONS = ("logits", "pred")
 STATES = ("hidden_state", "attentions", "past_key_values", "cache_params", "model_output")
 
 
+def has_digits(tensor: Tensor) -> bool:
+    """Whether the values are real or complex numbers, which two runs can be compared by."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
 @dataclass(frozen=True)
 class Outputs:
     """The leaves of a network's output.
@@ -30,9 +35,9 @@ class Outputs:
     chosen: tuple[str, ...] = ()
 
     def floats(self, output: Any) -> list[Tensor]:
-        """The floating-point tensors among the held leaves of an output."""
+        """The real and complex tensors among the held leaves of an output."""
         held = [t for i, t in enumerate(pytree.tree_leaves(output)) if i in self.held]
-        return [t for t in held if isinstance(t, Tensor) and t.is_floating_point()]
+        return [t for t in held if isinstance(t, Tensor) and has_digits(t)]
 
 
 def outputs_of(spec: pytree.TreeSpec, chosen: Sequence[str] | None = None) -> Outputs:

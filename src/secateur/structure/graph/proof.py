@@ -21,10 +21,12 @@ from torch.utils import _pytree as pytree
 
 from secateur.structure.graph.capture import as_traced
 from secateur.structure.graph.culprit import first_operator
+from secateur.structure.graph.drawn import drawing_what_the_first_drew
 from secateur.structure.graph.edit import argument, edited, held, sliced
 from secateur.structure.graph.graph_run import GraphRun
 from secateur.structure.graph.infer import Inference
 from secateur.structure.graph.op import base_name
+from secateur.structure.graph.outputs import has_digits
 from secateur.structure.graph.positions import Kept, kept_positions, kept_size
 from secateur.structure.graph.terms import size
 
@@ -82,6 +84,7 @@ def compare(
         _in_float64(found, values, masking.zeroed),
         _in_float64(found, small, lambda name, tensor: tensor, kept, preserve),
     ]
+    nets = drawing_what_the_first_drew(found, kept, *nets)
     with _default_dtype(torch.float64):
         zeroed, removed = (found.captured.outputs.floats(net.outputs(leaves)) for net in nets)
         error = difference(removed, zeroed)
@@ -112,8 +115,8 @@ def _in_float64(
 
     def read(name: str) -> Any:
         tensor = held(found, name, values)
-        if isinstance(tensor, Tensor) and tensor.is_floating_point():
-            return zeroed(name, tensor.detach().to(torch.float64, copy=True))
+        if isinstance(tensor, Tensor) and has_digits(tensor):
+            return zeroed(name, _double(tensor.detach(), copy=True))
         return tensor
 
     return GraphRun(edited(found, kept, preserve, _all_double), read)
@@ -226,7 +229,7 @@ def norm_directions(found: Inference) -> set[tuple[str, int]]:
 
 def floats(output: Any) -> list[Tensor]:
     leaves = [t for t in pytree.tree_leaves(output) if isinstance(t, Tensor)]
-    return [t for t in leaves if t.is_floating_point()]
+    return [t for t in leaves if has_digits(t)]
 
 
 def difference(a: list[Tensor], b: list[Tensor]) -> float:
@@ -258,24 +261,46 @@ def run(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any
         return model(*args, **kwargs)
 
 
-def _double(value: Any) -> Any:
-    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+def _double(value: Any, copy: bool = False) -> Any:
+    if not (isinstance(value, Tensor) and has_digits(value)):
+        return value
+    return value.to(torch.complex128 if value.is_complex() else torch.float64, copy=copy)
 
 
 def _all_double(graph: fx.Graph) -> None:
     """Let every conversion of the graph convert to float64."""
-    floats = (torch.float32, torch.float16, torch.bfloat16)
+    wide = dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64)
+    wide[torch.complex64] = torch.complex128
     for node in list(graph.nodes):
         if node.op != "call_function":
+            continue
+        if base_name(node).startswith("fake_quantize"):
+            _in_float32(graph, node)
             continue
         if base_name(node) == "_assert_tensor_metadata":
             graph.erase_node(node)
             continue
-        swap = lambda v: torch.float64 if isinstance(v, torch.dtype) and v in floats else v  # noqa: E731
+        swap = lambda v: wide.get(v, v) if isinstance(v, torch.dtype) else v  # noqa: E731
         node.args = tuple(swap(a) for a in node.args)
         node.kwargs = {k: swap(v) for k, v in node.kwargs.items()}
         if base_name(node) == "float":
             node.target = torch.ops.aten.double.default
+
+
+def _in_float32(graph: fx.Graph, node: fx.Node) -> None:
+    """Let an operator that knows no float64 be given float32, and what it gives be float64 again."""
+    to = torch.ops.aten.to.dtype
+    with graph.inserting_before(node):
+        narrow = {
+            n: graph.call_function(to, (n, torch.float32))
+            for n in node.all_input_nodes
+            if n.op != "get_attr"
+            or str(n.meta.get("val", torch.empty(0)).dtype).startswith("torch.float")
+        }
+    node.args = fx.map_arg(node.args, lambda n: narrow.get(n, n))
+    with graph.inserting_after(node):
+        widened = graph.call_function(to, (node, torch.float64))
+    node.replace_all_uses_with(widened, delete_user_cb=lambda user: user is not widened)
 
 
 @contextmanager

@@ -41,10 +41,24 @@ MOVES = set(
         "upsample_nearest2d upsample_nearest3d upsample_bilinear2d upsample_linear1d upsample_trilinear3d "
         "upsample_bicubic2d grid_sampler grid_sampler_2d reflection_pad1d reflection_pad2d "
         "replication_pad1d replication_pad2d glu view_as_real view_as_complex index _unsafe_index "
-        "local_response_norm"
+        "local_response_norm "
+        "fft_fft fft_ifft fft_rfft fft_irfft fft_hfft fft_ihfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 "
+        "fft_fftn fft_ifftn fft_rfftn fft_irfftn fft_fftshift fft_ifftshift _fft_r2c _fft_c2r _fft_c2c"
     )
 )
-PRODUCTS = {"mul", "matmul", "mm", "bmm", "mv", "dot", "einsum", "outer", "bilinear", "cdist"}
+PRODUCTS = {
+    "mul",
+    "matmul",
+    "mm",
+    "bmm",
+    "mv",
+    "dot",
+    "vdot",
+    "einsum",
+    "outer",
+    "bilinear",
+    "cdist",
+}
 SUMS = {"sum", "norm", "linalg_vector_norm"}
 NORMS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "native_layer_norm", "rms_norm"}
 
@@ -95,6 +109,8 @@ class ZeroPass:
             "rsub": self._sum,
             "where": self._where,
             "div": self._first,
+            "fake_quantize_per_tensor_affine": self._first,
+            "fake_quantize_per_channel_affine": self._first,
         }
         named |= {"masked_fill": self._fill, "clamp": self._clamp, "clamp_min": self._clamp}
         named |= {

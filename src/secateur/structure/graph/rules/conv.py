@@ -22,15 +22,40 @@ def convolve(op: Op, transposed: bool) -> Dims:
     """Tie the channels; window and positions are fixed."""
     x, w, bias = op["input"], op["weight"], op.get("bias")
     lead = len(x) - (len(w) - 1)  # 1 with a batch dimension, 0 without
-    op.freeze([*w[2:], *x[lead + 1 :]], "convolution window")
+    alone = _alone(op, w[2:])
+    op.freeze(
+        [*w[2:], *(t for t, one in zip(x[lead + 1 :], alone, strict=True) if not one)],
+        "convolution window",
+    )
     out = _channels(op, x[lead], w, transposed)
     if bias:
         op.unify(bias[0], out)
-    positions = tuple(fix(n, "convolution window") for n in op.shape()[lead + 1 :])
+    positions = tuple(
+        t if one else fix(n, "convolution window")
+        for t, one, n in zip(x[lead + 1 :], alone, op.shape()[lead + 1 :], strict=True)
+    )
     at = x[lead + 1 :] if transposed else positions
     heads, inner = ((w[1],), (w[0],)) if transposed else ((out,), (w[1],))
     op.cost(heads, inner, (*x[:lead], *at, *w[2:]), op.weight("weight"))
     return (*x[:lead], out, *positions)
+
+
+def _alone(op: Op, window: Dims) -> list[bool]:
+    """Which dimensions a window of one position goes over step by step: every position stands for itself."""
+    if isinstance(op.raw("padding"), str):  # "same" and "valid" pad a window of one by nothing
+        padding = [0] * len(window)
+    else:
+        padding = _each(op.ints("padding", [0]), len(window))
+    stride = _each(op.ints("stride", [1]), len(window))
+    more = _each(op.ints("output_padding", [0]), len(window))
+    return [
+        size(k) == 1 and s == 1 and p == 0 and m == 0
+        for k, s, p, m in zip(window, stride, padding, more, strict=True)
+    ]
+
+
+def _each(numbers: list[int], count: int) -> list[int]:
+    return numbers * count if len(numbers) == 1 else numbers
 
 
 def _channels(op: Op, channels: Term, w: Dims, transposed: bool) -> Term:

@@ -10,7 +10,7 @@ FILLED = words(
 )
 ORDERED = words(
     "arange linspace logspace eye tril_indices triu_indices scalar_tensor hann_window hamming_window "
-    "randperm randint tensor range _fft_r2c _fft_c2r _fft_c2c stft istft"
+    "randperm randint tensor range stft istft affine_grid_generator"
 )
 
 

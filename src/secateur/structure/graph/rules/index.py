@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from secateur.structure.graph.op import Op, Value, rule
+from secateur.structure.graph.op import Op, Value, rule, words
 from secateur.structure.graph.rules.pointwise import broadcast
 from secateur.structure.graph.terms import Dims, size
 
@@ -176,6 +176,19 @@ def by_order(op: Op) -> Value:
     if isinstance(val, list | tuple):
         return [x for _ in val]
     shape = op.fixed_shape()
+    return tuple(shape[d] if d in used else t for d, t in enumerate(x))
+
+
+@rule(
+    *words("fft_fft fft_ifft fft_rfft fft_irfft fft_hfft fft_ihfft fft_fft2 fft_ifft2 fft_rfft2"),
+    *words("fft_irfft2 fft_fftn fft_ifftn fft_rfftn fft_irfftn fft_fftshift fft_ifftshift"),
+    *words("_fft_r2c _fft_c2r _fft_c2c"),
+)
+def fourier(op: Op) -> Value:
+    """Transformed along some dimensions, which stay; the others pass."""
+    x, shape = op["self"], op.fixed_shape()
+    used = op.dims("dim", len(x))
+    op.freeze([x[d] for d in used], "its order counts")
     return tuple(shape[d] if d in used else t for d, t in enumerate(x))
 
 

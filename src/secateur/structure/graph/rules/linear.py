@@ -27,7 +27,7 @@ def linear(op: Op) -> Value:
     return x[:-1] + w[:-1]
 
 
-@rule("matmul", "mm", "bmm", "mv", "dot", "inner_1d", "linalg_matmul")
+@rule("matmul", "mm", "bmm", "mv", "dot", "vdot", "inner_1d", "linalg_matmul")
 def matmul(op: Op) -> Value:
     """[..., m, k] and [..., k, n] -> [..., m, n]; a vector is a row on the left, a column on the right."""
     first, second = op.tensors() if len(op.tensors()) == 2 else op.tensors() * 2

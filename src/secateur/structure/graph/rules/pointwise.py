@@ -55,6 +55,17 @@ def pointwise(op: Op) -> Value:
     return out
 
 
+@rule("fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine")
+def fake_quantize(op: Op) -> Value:
+    """Rounded element by element, with one scale or one for each position of a dimension."""
+    x = op["self"]
+    for name in ("scale", "zero_point"):
+        vector = op.get(name)
+        if vector and size(vector[0]) > 1:
+            op.unify(x[op.dim("axis", len(x))], vector[0])
+    return x
+
+
 @rule("where")
 def where(op: Op) -> Value:
     """A choice element by element; given a condition alone, the positions at which it holds."""

@@ -43,6 +43,18 @@ def _without(op: Op, x: Dims, used: list[int]) -> Dims:
     return tuple(t for d, t in enumerate(x) if d not in used)
 
 
+@rule("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+def loss(op: Op) -> Value:
+    """Element by element, then a mean (1), a sum (2) or neither (0)."""
+    x, reduction = broadcast(op, op["self"], op["target"]), op.integer("reduction", 1)
+    if reduction == 0:
+        return x
+    if reduction == 1:
+        for term in x:
+            op.inexact(term, "mean")
+    return ()
+
+
 @rule("argmax", "argmin")
 def arg(op: Op) -> Value:
     """A position comes out: the dimension stays."""
