@@ -13,6 +13,7 @@ from ..core.errors import PlanError, unknown
 from ..experiments.language.config import LanguageStudy, Line, load_language_study
 from ..experiments.language.results import Entry, LanguageResults, load_language
 from ..experiments.language.runner import LanguageRunner
+from ..report.words import Words
 from .progress import Bar
 from .words import numbers
 
@@ -45,6 +46,7 @@ def _one(seeds: str) -> int:
 
 def carry_out(runner: LanguageRunner, report: bool, lang: str) -> None:
     """Do what is left, with progress; then the table and, if asked for, the report."""
+    Words(lang)
     with Live(runner.total) as live:
         runner.run(live)
     from ..report import terminal_table, write

@@ -10,6 +10,7 @@ import typer
 from ..core.cards import assumed
 from ..core.errors import PlanError
 from ..experiments.config import Experiment
+from ..experiments.place import apart
 from ..experiments.pretrained import images_for
 from ..experiments.runner import Runner
 from ..models.registry import BUILT_IN
@@ -161,6 +162,7 @@ def prune(
         )  # fmt: skip
         (show if dry_run else carry_out)(asked, options)
         return
+    apart(out, network)
     fields = settings(data_option or [])
     if "source" in fields:
         raise PlanError("--data-option source=… is what --data says; give it there")

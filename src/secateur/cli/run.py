@@ -14,6 +14,7 @@ from ..experiments.language.results import is_language_study
 from ..experiments.language.runner import LanguageRunner
 from ..experiments.planning import defaults, plan_lines
 from ..experiments.runner import Runner
+from ..report.words import Words
 from . import language_study
 from .progress import Live
 from .words import numbers
@@ -43,7 +44,8 @@ def run(
     report: Annotated[bool, typer.Option("--report", help="write the report at the end")] = False,
     lang: Lang = "en",
     checkpoint_seconds: Annotated[
-        float, typer.Option(help="how often to checkpoint while training; 0 = at every step")
+        float,
+        typer.Option(min=0, help="how often to checkpoint while training; 0 = at every step"),
     ] = 30.0,
 ) -> None:
     """Run a study; started again it goes on where it was, and finished runs are skipped."""
@@ -93,6 +95,7 @@ def _narrowed(study: Experiment, seeds: str | None, only: list[str] | None) -> E
 
 
 def _carry_out(runner: Runner, report: bool, lang: str) -> None:
+    Words(lang)
     with Live(runner.planned) as live:
         runner.run(live)
     if not runner.finished:

@@ -264,6 +264,10 @@ def read_definition(path: str | Path) -> dict[str, Any]:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot read experiment '{path}': {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PlanError(
+            f"'{path}' is no text in UTF-8 (byte {error.start + 1}); save the experiment as UTF-8"
+        ) from error
     try:
         plain = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -271,6 +275,10 @@ def read_definition(path: str | Path) -> dict[str, Any]:
         raise PlanError(f"'{path}' is no valid YAML: {first}") from error
     if not isinstance(plain, dict):
         raise PlanError(f"'{path}' holds no experiment; it must be a mapping with name, runs, …")
+    if type(plain.get("schema", SCHEMA)) is not int:
+        raise PlanError(
+            f"'{path}' has schema {plain['schema']!r}, which is no version; write {SCHEMA}"
+        )
     if plain.get("schema", SCHEMA) > SCHEMA:
         raise PlanError(f"'{path}' has schema {plain['schema']}, newer than {SCHEMA}; upgrade")
     return plain

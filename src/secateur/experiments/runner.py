@@ -17,6 +17,7 @@ from . import provenance
 from .config import SCHEMA, Experiment, Planned
 from .deliver import deliver
 from .locks import held
+from .place import results_folder
 from .setting import Workshop
 
 Listener = Callable[[Planned, dict[str, Any]], None]
@@ -50,7 +51,8 @@ class Runner:
             )
         if not 0 < scale <= 1:
             raise PlanError(f"scale {scale} is outside (0, 1]; 1 is the study as it is defined")
-        self.root, self.study, self.scale = Path(root), study, scale
+        self.root = results_folder(root, DEFINITION)
+        self.study, self.scale = study, scale
         self.workshop = Workshop(device, checkpoint_seconds)
         self.planned: Sequence[Planned] = study.planned(scale)
 

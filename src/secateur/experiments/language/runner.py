@@ -11,9 +11,11 @@ from ...core.device import pick_device
 from ...core.errors import PlanError
 from .. import provenance
 from ..locks import awaited, held
+from ..place import results_folder
 from .config import SCHEMA, LanguageStudy, Line, Phase
 from .judge import best, judge
 from .results import (
+    DEFINITION,
     Entry,
     LanguageResults,
     define,
@@ -46,7 +48,8 @@ class LanguageRunner:
     ) -> None:
         if not 0 < scale <= 1:
             raise PlanError(f"scale {scale} is outside (0, 1]; 1 is the study as it is defined")
-        self.root, self.defined, self.scale = Path(root), study, scale
+        self.root = results_folder(root, DEFINITION)
+        self.defined, self.scale = study, scale
         self.study = study.scaled(scale)
         self.device = pick_device(device)
         self.listen: Listener = lambda event: None
