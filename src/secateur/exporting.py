@@ -19,7 +19,15 @@ from .core.network import plain_network
 from .core.origin import origin_of
 from .core.result import Result
 from .export.files import Exported
-from .export.program import NoOnnxForm, batch_of, other_batch, save_onnx, save_pt2, tensors
+from .export.program import (
+    NoOnnxForm,
+    batch_of,
+    other_batch,
+    outputs_of,
+    save_onnx,
+    save_pt2,
+    tensors,
+)
 from .export.tensors import save_state_dict
 from .materialise import HardMasks
 from .saving import load
@@ -138,7 +146,8 @@ def _program(model: nn.Module, path: Path, format_: str, example: Any, overwrite
         _runs(model, args, kwargs, remembered)
         program, free = _captured(model, args, kwargs)
         given += [other_batch((args, kwargs), batch_of((args, kwargs)))] if free else []
-        checks = [(inputs, tensors(model(*inputs[0], **inputs[1]))) for inputs in given]
+        run = lambda inputs: tensors(model(*inputs[0], **inputs[1]))  # noqa: E731
+        checks = [(inputs, outputs_of(run, inputs)) for inputs in given]
     write = save_pt2 if format_ == "pt2" else save_onnx
     try:
         return write(program, path, checks, free_batch=free, overwrite=overwrite)

@@ -77,7 +77,7 @@ def used(model: nn.Module) -> nn.Module:
     return model
 
 
-def hooked(by: str) -> nn.Module:
+def hooked(by: str, run: bool = True) -> nn.Module:
     model = net()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls the older forms deprecated
@@ -85,7 +85,7 @@ def hooked(by: str) -> nn.Module:
             torch_prune.l1_unstructured(model[0], "weight", 0.5)
         else:
             getattr(nn.utils, by)(model[0])
-    return used(model)
+    return used(model) if run else model
 
 
 REFUSED = {
@@ -94,6 +94,10 @@ REFUSED = {
     "lazy": (lambda: nn.Sequential(nn.LazyLinear(3)), "'0' is a lazy layer.*run the network once"),
     "weight_norm": (lambda: hooked("weight_norm"), r"'0.weight' is computed .*remove_weight_norm"),
     "spectral_norm": (lambda: hooked("spectral_norm"), "'0.weight' is computed before every pass"),
+    "new spectral_norm": (
+        lambda: hooked("spectral_norm", run=False),
+        "'0.weight' is computed before every pass",
+    ),
     "prune": (lambda: hooked("prune"), r"prune.remove\(layer, 'weight'\)"),
     "kept": (lambda: used(Keeps()), "'the network.last' is a tensor kept from a pass"),
 }

@@ -265,3 +265,20 @@ def test_an_example_of_which_the_shapes_are_not_enough_is_asked_for(tmp_path: Pa
     with pytest.raises(PlanError, match=r"Bagged does not run on .* integers all 1: .*example="):
         sc.export(small, tmp_path / "bags.pt2")
     assert sc.export(small, tmp_path / "bags.pt2", example=example).path.exists()
+
+
+class Noisy(nn.Module):
+    """A network that draws numbers as it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return self.last(torch.relu(x + torch.randn_like(x)))
+
+
+def test_a_network_that_draws_numbers_is_compared_on_the_same_ones(tmp_path: Path) -> None:
+    made = sc.export(Noisy(), tmp_path / "noisy.pt2", example=torch.randn(3, 6))
+    assert made.difference < 1e-6
