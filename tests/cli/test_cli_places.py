@@ -19,6 +19,9 @@ runs: [{method: magnitude, options: {sparsity: 0.5}}]
 """
 
 
+BUILT = "prune resnet8 --method magnitude --out new"
+
+
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a network, a file and studies, of a name with a space and Hangul."""
@@ -27,6 +30,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sc.save(sc.prune(net, "magnitude", sparsity=0.5), folder / "net")
     (folder / "link").symlink_to(folder / "net", target_is_directory=True)
     (folder / "file").write_text("x")
+    (folder / "nets.py").write_text("def broken():\n    raise ValueError('oh')\n")
     (folder / "study.yaml").write_text(STUDY)
     (folder / "latin.yaml").write_bytes("name: café\n".encode("latin-1"))
     (folder / "schema.yaml").write_text("schema: new\n" + STUDY)
@@ -52,6 +56,12 @@ def files(folder: Path) -> dict[str, bytes]:
         ("run study.yaml --out new --lang fr", "unknown report language 'fr'"),
         ("run study.yaml --out new --checkpoint-seconds -1", "--checkpoint-seconds"),
         ("run latin.yaml --out new", "'latin.yaml' is no text in UTF-8 (byte 10)"),
+        (
+            f"{BUILT} --network-option width=abc",
+            "counts width in whole numbers from 1 on, not 'abc'",
+        ),
+        (f"{BUILT} --network-option width=0", "counts width in whole numbers from 1 on, not 0"),
+        ("prune nets:broken --method magnitude --out new", "built with no options: ValueError: oh"),
         ("run schema.yaml --out new", "schema 'new', which is no version; write 1"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -65,6 +65,18 @@ def build(
     return call(name, BUILT_IN[name], data, options)
 
 
+def _check_sizes(
+    name: str, parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]
+) -> None:
+    """What a built-in network counts in whole numbers is at least one."""
+    for option, value in given.items():
+        if parameters[option].annotation == "int" and (type(value) is not int or value < 1):
+            raise PlanError(
+                f"model '{name}' counts {option} in whole numbers from 1 on, not {value!r}; "
+                f"{option}={parameters[option].default} is its default"
+            )
+
+
 def call(name: str, builder: Builder, data: dict[str, Any], options: dict[str, Any]) -> nn.Module:
     """Call a builder with those of the `data` arguments that it names, and with all `options`.
 
@@ -81,7 +93,16 @@ def call(name: str, builder: Builder, data: dict[str, Any], options: dict[str, A
     for p in parameters.values():
         if p.name in named and p.default is p.empty and p.name not in given:
             raise PlanError(f"model '{name}' needs '{p.name}'; give it as an option")
-    model = builder(**given)
+    if BUILT_IN.get(name) is builder:
+        _check_sizes(name, parameters, given)
+    try:
+        model = builder(**given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        asked = ", ".join(f"{k}={v!r}" for k, v in given.items()) or "no options"
+        raise PlanError(
+            f"model '{name}' cannot be built with {asked}: {type(error).__name__}: {error}; give other "
+            "options"
+        ) from error
     if not isinstance(model, nn.Module):
         raise PlanError(
             f"model '{name}' gave a {type(model).__name__}; the function must return a torch.nn.Module"
