@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -62,7 +65,9 @@ def test_nothing_takes_the_weights_of_a_layer_with_two_names(network: nn.Module,
         assert torch.equal(after[name], before)
 
 
-def test_a_block_with_two_names_for_a_layer_is_pruned(network: nn.Module) -> None:
+def test_a_block_with_two_names_for_a_layer_is_pruned_and_saved(
+    network: nn.Module, tmp_path: Path
+) -> None:
     x = torch.randn(2, 6)
     result = sc.prune(network, "group-norm", density=0.5, example=x)
     small = sc.shrink(result, x)
@@ -70,3 +75,7 @@ def test_a_block_with_two_names_for_a_layer_is_pruned(network: nn.Module) -> Non
     assert block.net[0] is block.first
     assert block.first.out_features == 3
     assert torch.allclose(small.model(x), result.model(x), atol=1e-6)
+    stock = copy.deepcopy(network)
+    again = sc.load(sc.save(small, tmp_path / "small"), model=stock)
+    assert again[0].net[0] is again[0].first
+    assert torch.equal(again(x), small.model(x))

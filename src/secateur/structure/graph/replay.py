@@ -96,11 +96,12 @@ def _again(model: nn.Module, retrace: Retrace) -> nn.Module:
 def _cut(model: nn.Module, tensors: Mapping[str, Mapping[int, Kept]]) -> None:
     """Take the kept positions of every tensor; tied ones are cut once and stay tied."""
     done: dict[int, Tensor] = {}
-    originals = []  # kept alive: their ids are the keys
+    places = {name: _place(model, name) for name in tensors}
+    originals = {
+        name: group[leaf] for name, (group, leaf) in places.items()
+    }  # a layer may have two names
     for name, cuts in tensors.items():
-        group, leaf = _place(model, name)
-        old = group[leaf]
-        originals.append(old)
+        (group, leaf), old = places[name], originals[name]
         if id(old) not in done:
             done[id(old)] = _kept(name, old, cuts)
         group[leaf] = done[id(old)]
