@@ -40,3 +40,13 @@ def test_a_budget_reaches_the_run_and_is_told(tmp_path: Path, capsys: Any) -> No
     told = found["points"][-1]["budget"]["macs"]
     assert 0.55 < told["left"] / told["whole"] <= 0.6
     assert f"of {told['whole']:,.6g} MACs" in capsys.readouterr().out
+
+
+def test_a_search_reaches_the_run_and_is_told(tmp_path: Path, capsys: Any) -> None:
+    how = "search={name: evolution, generations: 1, offspring: 2, stages: [[8, 1]]}"
+    asked = ["prune", "lenet-300-100", "--method", "magnitude-layerwise", "--sparsity", "0.8"]
+    assert call([*asked, "--train", "1it", "--option", how, "--out", str(tmp_path / "out")]) == 0
+    (path,) = (tmp_path / "out").glob("*/0/result.json")
+    search = json.loads(path.read_text())["points"][-1]["search"]
+    assert search["candidates"] == 3
+    assert f"searched: 3 candidates on {search['samples']:,} samples" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from ..experiments.pretrained import images_for
 from ..experiments.runner import Runner
 from ..models.registry import BUILT_IN
 from .kinds import refuse
-from .language import Asked, carry_out, is_language_model, show
+from .language import Asked, carry_out, is_language_model, searched, show
 from .networks import NetworkOptions, Trusted
 from .progress import Live
 from .words import by_pattern, settings
@@ -234,6 +234,8 @@ def _do(study: Experiment, out: Path, device: str) -> None:
     for what, told in last.get("budget", {}).items():
         left, whole = told["left"], told["whole"]
         print(f"{what}: {left:,.6g} of {whole:,.6g} {told['unit']} ({left / whole:.1%})")
+    for line in searched((last.get("points") or [{}])[-1]):
+        print(line)
     folder = runner.folder(runner.planned[0])
     print(f"result:  {folder / 'result.json'}")
     print(f"weights: {folder / 'model.safetensors'}")
