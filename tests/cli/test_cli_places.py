@@ -84,3 +84,16 @@ def test_a_place_of_another_script_with_spaces_is_as_good_as_any(
     assert call(["run", "study.yaml", "--out", "새 결과/안"]) == 0
     assert call(["run", str(here / "study.yaml"), "--out", str(here / "새 결과/안")]) == 0
     assert (here / "새 결과/안/experiment.json").is_file()
+
+
+def test_an_interrupted_command_says_that_it_goes_on(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("secateur.experiments.runner.Runner.run", interrupted)
+    assert call(["run", "study.yaml", "--out", "later"]) == 130
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "secateur: stopped; the same command goes on from here"

@@ -13,6 +13,8 @@ from ..core.errors import SecateurError
 from ..core.extras import EXTRA, missing
 from . import advise, catalogue, export, measure, prune, results, run, trace, transfer
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="secateur",
     help="Prune neural networks: choose what can go, take it out, prove it, measure it, save it.",
@@ -48,8 +50,9 @@ def call(words: Sequence[str] | None = None) -> int:
             raise
         return _fail(str(missing(error, "this command")))
     except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # also typer's own answer to a keyboard interrupt
         print("secateur: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
     return code if isinstance(code, int) else 0
 
 
