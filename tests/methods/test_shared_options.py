@@ -74,3 +74,47 @@ def test_multiples_of_one_change_nothing() -> None:
     """Sweet spots may say that every width is as good as the next."""
     assert sc.recipe("group-norm", round_to=1) == sc.recipe("group-norm")
     assert sc.recipe("group-norm", round_to=1, protect="a") != sc.recipe("group-norm")
+
+
+def chain() -> nn.Module:
+    torch.manual_seed(0)
+    layers = (
+        nn.Linear(8, 8),
+        nn.ReLU(),
+        nn.Linear(8, 8),
+        nn.ReLU(),
+        nn.Linear(8, 8),
+        nn.Linear(8, 2),
+    )
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("method", ["magnitude-layerwise", "wanda", "sparsegpt"])
+def test_what_is_left_out_stays_dense(method: str) -> None:
+    data, before = [torch.randn(32, 8)], chain()
+    options = {} if method.startswith("m") else {"walk": "whole"}
+    whole = sc.prune(chain(), method, data=data, sparsity=0.5, **options)
+    assert "2.weight" in whole.units
+    result = sc.prune(chain(), method, data=data, sparsity=0.5, exclude="2.*", **options)
+    assert set(whole.units) - set(result.units) == {"2.weight"}
+    assert torch.equal(result.model[2].weight, before[2].weight)
+    only = sc.prune(chain(), method, data=data, sparsity=0.5, include=["0.weight"], **options)
+    assert set(only.units) == {"0.weight"}
+    assert int((only.model[0].weight == 0).sum()) == 32
+
+
+def test_structures_are_left_out_also_inside_of_others() -> None:
+    recipe = sc.recipe("group-norm", exclude=["a", "b*"])
+    assert recipe.structure.exclude == ("a", "b*")
+    assert sc.recipe("llm-pruner", exclude="a").structure.inner.exclude == ("a",)
+    example = torch.zeros(2, 4)
+    names = list(sc.prune(net(), "group-norm", example=example, density=0.5).units)
+    result = sc.prune(net(), "group-norm", example=example, density=0.5, exclude=names[0])
+    assert list(result.units) == names[1:]
+
+
+def test_a_selector_without_a_match_names_the_nearest_and_a_whole_has_no_parts() -> None:
+    with pytest.raises(PlanError, match=r"2\.weight"):
+        sc.prune(chain(), "magnitude-layerwise", sparsity=0.5, exclude="2.wieght")
+    with pytest.raises(PlanError, match="takes no exclude"):
+        sc.recipe("slicegpt", exclude="a")

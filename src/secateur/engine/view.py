@@ -123,7 +123,7 @@ class ModelView:
                 f"statistic '{name}' of '{param}' was not collected: the network does not call its layer as "
                 "a module on one input, or all of its samples are padding. Take a method that judges by "
                 "weights or gradients (`secateur methods`; where `importance` is an option, 'magnitude'), or "
-                "leave the layer out (`exclude` of the structure)"
+                f"leave it out: exclude='{param}'"
             )
         return self._stats[name][param]
 

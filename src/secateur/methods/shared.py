@@ -8,13 +8,43 @@ from typing import Any
 from ..allocation import ToBudget, Widths
 from ..allocation.amounts import amount
 from ..basis import SpreadInputs
-from ..core.axes import Chooser
+from ..core.axes import Chooser, Structure
 from ..core.cards import shared_options
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
 from ..criteria import Relative, Wanda
 from ..schedule import Iterative, OneShot, Repeat
 from ..solve import Refitted
+
+
+@shared_options("include", "exclude")
+def with_layers(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Recipe:
+    """The same recipe for some targets only: those that `include` picks, without those of `exclude`.
+
+    Both are selectors of names (a name, a glob, `re:` and a pattern), one or several; see `secateur trace`.
+    """
+    names = {
+        option: (value,) if isinstance(value, str) else value for option, value in given.items()
+    }
+    return Recipe(**{**dict(recipe), "structure": _narrowed(recipe.structure, names)})
+
+
+def _narrowed(structure: Structure, names: Mapping[str, Any]) -> Structure:
+    """The structure, or what it wraps, with selectors; those it excludes already stay excluded."""
+    fields = type(structure).model_fields
+    if "inner" in fields:
+        inner = _narrowed(structure.inner, names)  # type: ignore[attr-defined]
+        return type(structure)(**{**dict(structure), "inner": inner})
+    absent = sorted(set(names) - set(fields))
+    if absent:
+        raise PlanError(
+            f"structure '{structure}' of this method is one whole, of which no part can be left out; it "
+            f"takes no {' or '.join(absent)}. Use a method for single weights, channels, heads, layers or experts"
+        )
+    before = dict(structure)
+    if names.get("exclude"):
+        names = {**names, "exclude": (*before["exclude"], *names["exclude"])}
+    return type(structure)(**{**before, **names})
 
 
 @shared_options("normalise")

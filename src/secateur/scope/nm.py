@@ -56,7 +56,7 @@ class NM(Scope):
         if inputs % self.m:
             raise PlanError(
                 f"'{target.name}' has {inputs} inputs, not divisible by {self.m}: {self.n}:{self.m} "
-                f"(non-zeros of every {self.m} inputs) cannot hold; exclude it or set "
+                f"(non-zeros of every {self.m} inputs) cannot hold; leave it out (option exclude) or set "
                 f"inputs_multiple_of={self.m}"
             )
         split = (*target.shape[:dim], inputs // self.m, self.m, *target.shape[dim + 1 :])

@@ -76,8 +76,8 @@ def gram_of(view: View, param: str, rows: Tensor) -> Tensor:
     if gram.shape[-1] != rows.shape[-1]:
         raise PlanError(
             f"the outputs of '{param}' read {rows.shape[-1]} of {gram.shape[-1]} inputs each, those of "
-            "their group, so that no one Gram matrix tells what to make up; exclude it, or take a "
-            "method without this solver"
+            "their group, so that no one Gram matrix tells what to make up; leave it out "
+            f"(exclude='{param}'), or take a method without this solver"
         )
     return gram
 
