@@ -38,8 +38,8 @@ def _narrowed(structure: Structure, names: Mapping[str, Any]) -> Structure:
     absent = sorted(set(names) - set(fields))
     if absent:
         raise PlanError(
-            f"structure '{structure}' of this method is one whole, of which no part can be left out; it "
-            f"takes no {' or '.join(absent)}. Use a method for single weights, channels, heads, layers or experts"
+            f"structure '{structure}' of this method is one whole, of which no part can be left out; "
+            f"it takes no {' or '.join(absent)}. Use a method for single weights, channels, heads, layers or experts"
         )
     before = dict(structure)
     if names.get("exclude"):
