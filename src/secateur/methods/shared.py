@@ -39,7 +39,7 @@ def _narrowed(structure: Structure, names: Mapping[str, Any]) -> Structure:
     if absent:
         raise PlanError(
             f"structure '{structure}' of this method is one whole, of which no part can be left out; "
-            f"it takes no {' or '.join(absent)}. Use a method for single weights, channels, heads, layers or experts"
+            f"it takes no {' or '.join(absent)}. Use a method for single weights, channels or layers"
         )
     before = dict(structure)
     if names.get("exclude"):
