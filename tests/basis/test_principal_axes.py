@@ -254,7 +254,7 @@ def test_a_plan_needs_no_data_and_touches_nothing() -> None:
     plan = sc.plan(dense, "slicegpt", example=tokens(2))
     assert [t.units for t in plan.targets] == [16] * 4
     assert PrincipalAxes() == plan.recipe.basis
-    assert "needs ['input_gram']" in str(plan)
+    assert "needs data; labels are not read (input_gram)" in str(plan)
     assert all(torch.equal(v, before[k]) for k, v in dense.state_dict().items())
 
 
