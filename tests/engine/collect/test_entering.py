@@ -65,6 +65,39 @@ def test_steps_begin_with_the_states_that_are_given(make: type[nn.RNNBase]) -> N
     torch.testing.assert_close(grams(Given(layer), x)["layer.weight_hh_l0"], gram(begin))
 
 
+def test_every_layer_begins_with_its_own_of_the_states_that_are_given() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.LSTM(3, 4, 2), torch.randn(1, 2, 3)
+    hidden, cells = torch.randn(2, 2, 4), torch.randn(2, 2, 4)
+
+    class Given(Reader):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x, (hidden, cells))[0]
+
+    seen = grams(Given(layer), x)
+    torch.testing.assert_close(seen["layer.weight_hh_l0"], gram(hidden[0]))
+    torch.testing.assert_close(seen["layer.weight_hh_l1"], gram(hidden[1]))
+    below = nn.LSTMCell(3, 4)
+    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        setattr(below, name, getattr(layer, f"{name}_l0"))
+    read = below(x[0], (hidden[0], cells[0]))[0].detach()
+    torch.testing.assert_close(seen["layer.weight_ih_l1"], gram(read))
+
+
+def test_projections_of_three_inputs_read_one_each_however_they_are_given() -> None:
+    torch.manual_seed(0)
+    layer = nn.MultiheadAttention(4, 2, kdim=3, vdim=5, batch_first=True)
+    query, key, value = torch.randn(2, 3, 4), torch.randn(2, 6, 3), torch.randn(2, 6, 5)
+
+    class Named(Reader):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x, value=value, key=key)[0]
+
+    seen = grams(Named(layer), query)
+    for name, read in {"q": query, "k": key, "v": value}.items():
+        torch.testing.assert_close(seen[f"layer.{name}_proj_weight"], gram(read))
+
+
 def test_the_last_layer_of_an_attention_reads_what_its_heads_give() -> None:
     torch.manual_seed(0)
     attention, x = nn.MultiheadAttention(8, 2, batch_first=True), torch.randn(3, 5, 8)
