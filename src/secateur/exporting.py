@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from .artifact.huggingface import is_stock_folder, stock_config, stock_model
@@ -132,22 +132,24 @@ def _source(what: Any, trust: Collection[str]) -> Any:
 
 def _program(model: nn.Module, path: Path, format_: str, example: Any, overwrite: bool) -> Exported:
     origin = origin_of(model)
-    remembered = example is None and origin is not None and origin.example is not None
-    if example is None and origin is not None and origin.example is not None:
-        example = example_like(origin.example)
+    remembered = origin.example if example is None and origin is not None else None
+    if remembered is not None:
+        example = example_like(remembered)
     if example is None:
         raise PlanError(
             f"{format_} needs an input to capture the network on; pass example=… (a tensor, a tuple "
             "of arguments or a dict of keywords)"
         )
     args, kwargs = arguments(example)
-    given = [(args, kwargs)]
+    given = (args, kwargs)
     with torch.no_grad(), as_traced(model):
-        _runs(model, args, kwargs, remembered)
-        program, free = _captured(model, args, kwargs)
-        given += [other_batch((args, kwargs), batch_of((args, kwargs)))] if free else []
         run = lambda inputs: tensors(model(*inputs[0], **inputs[1]))  # noqa: E731
-        checks = [(inputs, outputs_of(run, inputs)) for inputs in given]
+        checks = [
+            (given, _first_run(model, lambda: outputs_of(run, given), remembered is not None))
+        ]
+        program, free = _captured(model, args, kwargs)
+        other = [other_batch(given, batch_of(given))] if free else []
+        checks += [(inputs, outputs_of(run, inputs)) for inputs in other]
     write = save_pt2 if format_ == "pt2" else save_onnx
     try:
         return write(program, path, checks, free_batch=free, overwrite=overwrite)
@@ -159,10 +161,10 @@ def _program(model: nn.Module, path: Path, format_: str, example: Any, overwrite
         return write(program, path, checks[:1], free_batch=False, overwrite=overwrite)
 
 
-def _runs(model: nn.Module, args: Any, kwargs: Any, remembered: bool) -> None:
-    """Refuse an example that the network cannot take: one made anew may have values it does not."""
+def _first_run(model: nn.Module, run: Callable[[], list[Tensor]], remembered: bool) -> list[Tensor]:
+    """The outputs; refuses an example that the network cannot take: one made anew may have such values."""
     try:
-        model(*args, **kwargs)
+        return run()
     except EXPORT_FAILURES as error:
         made = (
             "an example of the shapes it was traced on, integers all 1"

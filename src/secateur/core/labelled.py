@@ -17,6 +17,11 @@ Inputs = Tensor | Mapping[str, Tensor]
 """What a network is given: a tensor, or tensors by keyword, each with the samples first."""
 
 
+def keywords(batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a dict that the network is given: all but `labels`."""
+    return {k: v for k, v in batch.items() if k != "labels" and isinstance(v, Tensor)}
+
+
 def split(batch: Any) -> tuple[Inputs, Tensor]:
     """(x, y) of a batch.
 
@@ -28,7 +33,7 @@ def split(batch: Any) -> tuple[Inputs, Tensor]:
     (['attention_mask', 'input_ids'], [[5, 6, -100]])
     """
     if isinstance(batch, Mapping) and isinstance(batch.get("input_ids"), Tensor):
-        x = {k: v for k, v in batch.items() if k != "labels" and isinstance(v, Tensor)}
+        x = keywords(batch)
         labels = batch.get("labels")
         if isinstance(labels, Tensor):
             return x, labels

@@ -25,12 +25,11 @@ def carried(model: nn.Module, recipe: Recipe) -> Masks:
 
 def let_go(model: nn.Module, recipe: Recipe) -> str:
     """What to say of masks that the network carries and the recipe does not hold; empty without any."""
-    masks = HardMasks.of(model).masks
-    out, every = (
-        sum(int((~m).sum()) for m in masks.values()),
-        sum(m.numel() for m in masks.values()),
-    )
-    if not out or recipe.carried or not recipe.schedule.prunes:
+    if recipe.carried or not recipe.schedule.prunes:
+        return ""
+    masks = HardMasks.of(model).masks.values()
+    out, every = sum(int((~m).sum()) for m in masks), sum(m.numel() for m in masks)
+    if not out:
         return ""
     brings_back = recipe.revive or recipe.schedule.regrows or recipe.gate is not None
     advice = (

@@ -38,8 +38,8 @@ def find_blocks(model: nn.Module) -> tuple[Block, ...]:
             found += [Block(f"{path}.{i}".lstrip("."), path, m) for i, m in enumerate(module)]
     if not found:
         raise PlanError(
-            f"{type(model).__name__} has no list of repeated blocks; the block-wise walk needs one. "
-            f"{WHOLE.capitalize()}"
+            f"{type(model).__name__} has no list of repeated blocks, of which the block-wise walk needs one; "
+            f"{WHOLE}"
         )
     return tuple(found)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import PlanError
-from ..collect.observing import first_of
+from ..collect.entering import first_of
 from .activations import Activations
 from .blocks import Block
 from .conductor import Conductor, Stream

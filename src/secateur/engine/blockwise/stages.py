@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...core.types import Target
-from ..collect.observing import first_of
+from ..collect.entering import first_of
 from .blocks import Block
 from .conductor import Conductor
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...core.axes import Structure
 from ...core.errors import PlanError
+from ...core.labelled import keywords
 from ...core.recipe import Recipe
 from ...core.types import Target
 from ...structure.alike import looks
@@ -113,7 +114,7 @@ def axes_of(model: nn.Module, batches: Sequence[Any]) -> tuple[Axis, ...]:
 
 def _short(batch: Mapping[str, Any]) -> dict[str, Tensor]:
     """Two rows of a few tokens of a batch's keywords; empty where it has fewer."""
-    given = {k: v for k, v in batch.items() if isinstance(v, Tensor) and k != "labels"}
+    given = keywords(batch)
     if any(v.dim() < 2 or v.shape[1] < 2 for v in given.values()):
         return {}
     return {name: torch.cat([v[:1, :16]] * 2) for name, v in given.items()}

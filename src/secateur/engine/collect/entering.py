@@ -38,6 +38,11 @@ def caller_of(model: nn.Module, path: str) -> tuple[str, str]:
     return (around, f"{OUT}.") if inside else (path, "")
 
 
+def first_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What a layer reads: its first argument or keyword."""
+    return args[0] if args else next(iter(kwargs.values()))
+
+
 def entering(module: nn.Module, weight: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """What a weight of a layer multiplies when the layer is called so; None where that is not one tensor.
 
@@ -46,12 +51,11 @@ def entering(module: nn.Module, weight: str, args: Sequence[Any], kwargs: Mappin
         weight: the name of the parameter in it.
         args, kwargs: what the layer is called with.
     """
-    given = [*args, *kwargs.values()]
     if isinstance(module, nn.RNNBase):
-        return _recurrent(module, weight, given)
+        return _recurrent(module, weight, [*args, *kwargs.values()])
     if isinstance(module, nn.MultiheadAttention):
         return _attention(module, weight, args, kwargs)
-    return given[0]
+    return first_of(args, kwargs)
 
 
 def _attention(

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ...core.axes import wide
 from ...core.errors import PlanError
 from ...structure.prunable import EXPERT, prunable
-from .observing import Valid, as_rows, first_of, valid_only
+from .entering import first_of
+from .observing import Valid, as_rows, valid_only
 from .statistics import Then, Values, paired
 
 

@@ -239,11 +239,6 @@ def _owner(model: nn.Module, param: str) -> nn.Module:
     return modules[path]
 
 
-def first_of(args: Any, kwargs: Any) -> Any:
-    """What a layer reads: its first argument or keyword."""
-    return args[0] if args else next(iter(kwargs.values()))
-
-
 def _caller(model: nn.Module, param: str) -> tuple[nn.Module, str]:
     """The module that is called where a weight is used, and the name of the weight in it."""
     path, _, leaf = param.rpartition(".")

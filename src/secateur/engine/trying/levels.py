@@ -72,12 +72,12 @@ class Levels:
     @contextmanager
     def open(self) -> Iterator[Levels]:
         """Inside, `put` may be called; afterwards, and after an error, the weights are as they were."""
-        self._dense = {name: self._params[name].detach().clone() for name in self._owners}
+        if not self._dense:  # copied once: between trials nothing changes
+            self._dense = {name: self._params[name].detach().clone() for name in self._owners}
         try:
             yield self
         finally:
             self.put(None, None)
-            self._dense = {}
 
     @torch.no_grad()
     def put(self, keep: Tensor | None, groups: Groups | None) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import DataError
-from ...core.labelled import Inputs, samples
+from ...core.labelled import Inputs, keywords, samples
 
 
 class Samples:
@@ -59,7 +59,7 @@ def _inputs(batch: object) -> Inputs:
     """What the network is given; labels are not looked at."""
     inner = batch[0] if isinstance(batch, tuple | list) and batch else batch
     if isinstance(inner, Mapping):
-        return {k: v for k, v in inner.items() if k != "labels" and isinstance(v, Tensor)}
+        return keywords(inner)
     if isinstance(inner, Tensor):
         return inner
     raise DataError(
