@@ -33,10 +33,13 @@ def sound(path: Path) -> bytes:
     masks = {"gaps": sparse, "runs": rows, "bits": mixed}
     state = {name: torch.ones(mask.shape) * mask for name, mask in masks.items()}
     state |= {"dense": torch.arange(3), "tied": state["bits"]}
+    few = torch.arange(1200) % 7 % 3 == 1
+    masks["few"], state["few"] = few, few * (1.0 + torch.arange(1200) % 2)
+    state["all"] = 1.0 + torch.arange(160) % 2
     save_sparse(path, state, masks)
     with Container(path) as container:
         codings = {row["coding"] for row in json.loads(container.text)["tensors"].values()}
-    assert codings == {"gaps", "runs", "bits", "dense", "same"}
+    assert codings == {"gaps", "runs", "bits", "dense", "same", "huffman", "shared"}
     return path.read_bytes()
 
 
@@ -184,7 +187,7 @@ def test_the_forged_file_is_sound_before_it_is_changed(path: Path) -> None:
         (lambda content: content["tensors"].update(v=content["tensors"]["w"]), "not what is desc"),
         (lambda content: content.update(tensors={}), "not what is described"),
         (lambda content: content.update(tensors=[]), "no table of tensors"),
-        (lambda content: content.update(schema=2), "newer than the 1 this version reads; update"),
+        (lambda content: content.update(schema=3), "newer than the 2 this version reads; update"),
         (lambda content: content.update(schema=0), "not a version"),
         (lambda content: content.update(schema=True), "not a version"),
         (lambda content: content.update(schema="1"), "not a version"),

@@ -15,7 +15,7 @@ from . import varint
 from .varint import Bytes, Numbers
 
 CODINGS = ("bits", "gaps", "runs")
-_SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+SAME_WIDTH = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def kept_values(tensor: Tensor, mask: Tensor) -> Tensor:
 
     Raises `StorageError` where a pruned element is not zero: it would be lost. −0 counts as zero.
     """
-    bits = tensor.detach().reshape(-1).view(_SAME_WIDTH[tensor.element_size()])  # [n]
+    bits = tensor.detach().reshape(-1).view(SAME_WIDTH[tensor.element_size()])  # [n]
     flat = mask.reshape(-1)
     pruned = bits[~flat].view(tensor.dtype)
     lost = int(torch.count_nonzero(pruned.float() if pruned.element_size() == 1 else pruned))
@@ -86,7 +86,7 @@ def kept_values(tensor: Tensor, mask: Tensor) -> Tensor:
 
 def spread(values: Tensor, mask: Tensor) -> Tensor:
     """The dense tensor of `mask`'s shape with `values` `[kept]` in place and +0 elsewhere."""
-    bits = values.view(_SAME_WIDTH[values.element_size()])
+    bits = values.view(SAME_WIDTH[values.element_size()])
     dense = torch.zeros(mask.numel(), dtype=bits.dtype)  # [n]
     dense[mask.reshape(-1)] = bits
     return dense.view(values.dtype).reshape(mask.shape)

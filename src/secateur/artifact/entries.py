@@ -13,10 +13,15 @@ from ..core.errors import StorageError
 from .codec import CODINGS
 from .container import DTYPES
 
-SCHEMA = 1
+SCHEMA = 2
+"""2 has `SHARED` codings; a file without any says 1, as it did before there were such."""
+
+SHARED = ("huffman", "shared")  # few values under a mask, or in all places
 KIND = "sparse state"
 _HUGE = 1 << 56
 VALUES, MASK = "::values", "::mask"  # appended to a name; no stored name may contain "::"
+_DECODING = 24  # bytes for each entry: index, span and place
+CODEBOOK, INDICES, SPANS = "::codebook", "::indices", "::spans"
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class Entry:
     """One tensor: how it is coded, what it is, how much it keeps, and the digest of its bytes.
 
     `coding` is `dense` (the tensor itself under its name), one of `codec.CODINGS` (kept values and
-    coded mask under two names), or `same` (another name, in `same_as`, for the same tensor).
+    coded mask under two names), one of `SHARED` (`shared.Shared` under two names or three), or `same`
+    (another name, in `same_as`, for the same tensor). `values`, `entries` and `width` are of `SHARED`.
     """
 
     coding: str
@@ -33,18 +39,28 @@ class Entry:
     kept: int = 0
     digest: str = ""
     same_as: str = ""
+    values: int = 0
+    entries: int = 0
+    width: int = 0
 
     def stored(self, name: str) -> tuple[str, ...]:
         """The names in the container that make up this tensor."""
         if self.coding == "same":
             return ()
+        if self.coding in SHARED:
+            parts = (CODEBOOK, INDICES, SPANS) if self.coding == "huffman" else (CODEBOOK, INDICES)
+            return tuple(name + part for part in parts)
         return (name,) if self.coding == "dense" else (name + VALUES, name + MASK)
 
     def loaded_bytes(self) -> int:
-        """The memory that the tensor, and its mask where it has one, takes once loaded."""
+        """The memory that the tensor, and its mask where it has one, takes once loaded.
+
+        Codes of `SHARED` may say much in no bytes at all: what decoding them takes counts, too.
+        """
         if self.coding == "same":
             return 0
-        return prod(self.shape) * (DTYPES[self.dtype].itemsize + (self.coding != "dense"))
+        masked = self.coding not in ("dense", "shared")
+        return prod(self.shape) * (DTYPES[self.dtype].itemsize + masked) + _DECODING * self.entries
 
 
 def to_text(entries: Mapping[str, Entry]) -> str:
@@ -53,7 +69,8 @@ def to_text(entries: Mapping[str, Entry]) -> str:
         name: {key: value for key, value in asdict(entry).items() if value or key == "shape"}
         for name, entry in entries.items()
     }
-    return json.dumps({"kind": KIND, "schema": SCHEMA, "tensors": rows}, separators=(",", ":"))
+    schema = SCHEMA if any(entry.coding in SHARED for entry in entries.values()) else 1
+    return json.dumps({"kind": KIND, "schema": schema, "tensors": rows}, separators=(",", ":"))
 
 
 def from_text(text: str) -> dict[str, Entry]:
@@ -91,7 +108,7 @@ def _entry(name: str, row: Any) -> Entry:
     coding = row.get("coding")
     if coding == "same" and isinstance(row.get("same_as"), str):
         return Entry("same", same_as=row["same_as"])
-    if coding not in ("dense", *CODINGS):
+    if coding not in ("dense", *CODINGS, *SHARED):
         raise StorageError(f"{name!r} has the unknown coding {coding!r}")
     if row.get("dtype") not in list(DTYPES):
         raise StorageError(f"{name!r} has the unknown dtype {row.get('dtype')!r}")
@@ -102,7 +119,10 @@ def _entry(name: str, row: Any) -> Entry:
         raise StorageError(f"{name!r} keeps {kept!r} of {prod(shape)} elements")
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise StorageError(f"{name!r} has no digest")
-    return Entry(coding, row["dtype"], tuple(shape), kept, digest)
+    more = {key: row.get(key, 0) for key in ("values", "entries", "width")}
+    if not all(map(is_size, more.values())) or more["entries"] > prod(shape):
+        raise StorageError(f"{name!r} has {more} of {prod(shape)} elements, which cannot be")
+    return Entry(coding, row["dtype"], tuple(shape), kept, digest, **more)
 
 
 def is_size(value: object) -> TypeGuard[int]:

@@ -25,7 +25,9 @@ def save_sparse(
     """Write `state` so that every tensor with a mask takes only its kept values and the mask.
 
     A tensor with a mask is stored as its kept values in row-major order plus the mask, coded in
-    whichever way is smallest; one without is stored as it is; two names for one tensor (tied
+    whichever way is smallest; one without is stored as it is. A tensor whose kept values are few (at
+    most 255, as weight sharing leaves them) is stored as a codebook with Huffman-coded indices and
+    distances, where that is smaller; see `shared.share`. Two names for one tensor (tied
     weights) are stored once. The file is an ordinary safetensors file with a JSON description and
     SHA-256 digests in its metadata, and it appears in one step: a failure leaves what was there.
 
@@ -34,6 +36,7 @@ def save_sparse(
         state: name → tensor on any device; values are kept bit for bit, except that a pruned −0
             comes back as +0.
         masks: name → boolean tensor of the same shape, True = keep; all pruned values must be zero.
+            None: every tensor is stored as it is, so that any reader of safetensors has it.
         overwrite: replace a file of any origin.
 
     >>> import tempfile, torch
@@ -43,7 +46,7 @@ def save_sparse(
     >>> load_sparse(path)["weight"].tolist()
     [0.0, 2.0, 0.0, -1.0]
     """
-    entries, stored = encode_state(state, masks or {})
+    entries, stored = encode_state(state, masks)
     atomic_write(
         path,
         lambda file: write_container(file, stored, to_text(entries)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import BoolTensor, Tensor
@@ -11,7 +11,11 @@ from torch import BoolTensor, Tensor
 from ..core.errors import StorageError, unknown
 from .codec import CodedMask, decode_mask, encode_mask, kept_values, spread
 from .container import CODES, Container, digest
-from .entries import MASK, VALUES, Entry
+from .entries import CODEBOOK, INDICES, MASK, SHARED, SPANS, VALUES, Entry
+from .shared import Shared, share, unshare
+
+_WORTH = 512
+"""Bytes that a codebook has to save: its parts have names and places in the header."""
 
 
 @dataclass(frozen=True)
@@ -23,23 +27,27 @@ class SparseState:
 
 
 def encode_state(
-    state: Mapping[str, Tensor], masks: Mapping[str, Tensor]
+    state: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None
 ) -> tuple[dict[str, Entry], dict[str, Tensor]]:
     """The description of every tensor, and the contiguous CPU tensors that go into the container.
 
     `state` and `masks` map names to tensors; a mask (True = keep) holds for every name of its tensor.
+    Without `masks` all is stored whole, so that others can read it.
     """
     for name, tensor in state.items():
         _check_storable(name, tensor)
     first = _first_names(state)
-    tied = _tied_masks(masks, first)
+    tied = _tied_masks(masks or {}, first)
     entries: dict[str, Entry] = {}
     stored: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if first[name] != name:
             entries[name] = Entry("same", same_as=first[name])
             continue
-        entries[name], parts = _encode(name, tensor.detach().cpu(), tied.get(name))
+        whole, mask = tensor.detach().cpu(), tied.get(name)
+        entries[name], parts = _encode(name, whole, mask)
+        if masks is not None:
+            entries[name], parts = _smaller(whole, mask, entries[name], parts)
         stored |= dict(zip(entries[name].stored(name), parts, strict=True))
     return entries, stored
 
@@ -111,6 +119,21 @@ def _encode(name: str, tensor: Tensor, mask: Tensor | None) -> tuple[Entry, tupl
     return entry, (values, payload)
 
 
+def _smaller(
+    tensor: Tensor, mask: Tensor | None, entry: Entry, parts: tuple[Tensor, ...]
+) -> tuple[Entry, tuple[Tensor, ...]]:
+    """Entry and parts with a codebook, where that is worth it; else as they are."""
+    most = sum(part.nbytes for part in parts) - _WORTH
+    coded = share(tensor, None if mask is None else mask.cpu()) if most > 0 else None
+    if coded is None or coded.size > most:
+        return entry, parts
+    spans = () if coded.spans is None else (coded.spans,)
+    made = (coded.codebook, *map(torch.from_numpy, (coded.indices, *spans)))
+    coding = "shared" if mask is None else "huffman"
+    kept, of = entry.kept, (len(coded.codebook), coded.entries, coded.width)
+    return Entry(coding, entry.dtype, entry.shape, kept, digest(*made), "", *of), made
+
+
 def _check_layout(entries: Mapping[str, Entry], container: Container, limit: int) -> None:
     """Exactly the tensors that were announced, and no more of them than fit the memory."""
     expected = [part for name, entry in entries.items() for part in entry.stored(name)]
@@ -127,6 +150,8 @@ def _decode(name: str, entry: Entry, container: Container) -> tuple[Tensor, Bool
         tensor = container.tensor(name, entry.dtype, entry.shape)
         _check_digest(name, entry, tensor)
         return tensor, None
+    if entry.coding in SHARED:
+        return _decode_shared(name, entry, container)
     values = container.tensor(name + VALUES, entry.dtype, (entry.kept,))
     payload = container.tensor(name + MASK, "U8")
     _check_digest(name, entry, values, payload)
@@ -135,6 +160,26 @@ def _decode(name: str, entry: Entry, container: Container) -> tuple[Tensor, Bool
     except StorageError as error:
         raise StorageError(f"the mask of {name!r} is damaged: {error}") from error
     return spread(values, mask), mask
+
+
+def _decode_shared(
+    name: str, entry: Entry, container: Container
+) -> tuple[Tensor, BoolTensor | None]:
+    codebook = container.tensor(name + CODEBOOK, entry.dtype, (entry.values,))
+    streams = [container.tensor(name + INDICES, "U8")]
+    if entry.coding == "huffman":
+        streams.append(container.tensor(name + SPANS, "U8"))
+    _check_digest(name, entry, codebook, *streams)
+    try:
+        coded = Shared(codebook, entry.entries, streams[0].numpy(), entry.width)
+        if entry.coding == "huffman":
+            coded = replace(coded, spans=streams[1].numpy())
+        tensor, mask = unshare(coded, entry.shape)
+    except StorageError as error:
+        raise StorageError(f"the codes of {name!r} are damaged: {error}") from error
+    if mask is not None and int(mask.sum()) != entry.kept:
+        raise StorageError(f"{name!r} keeps {int(mask.sum())} elements, not {entry.kept}")
+    return tensor, mask
 
 
 def _check_digest(name: str, entry: Entry, *parts: Tensor) -> None:
