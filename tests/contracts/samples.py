@@ -25,7 +25,7 @@ from secateur.core.types import Groups, Member, Target, element_masks, keep_all
 
 AXIS_PACKAGES = (
     "structure", "basis", "initial", "criteria", "scope", "allocation", "schedule", "solve", "pressure",
-    "gates", "tuning", "recover", "materialise",
+    "gates", "tuning", "recover", "precision", "materialise",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ ROOT = Path(secateur.__file__).parent
 
 AXES = {
     "structure", "basis", "initial", "criteria", "scope", "allocation", "schedule", "pressure", "gates",
-    "tuning", "solve", "recover", "materialise",
+    "tuning", "solve", "recover", "precision", "materialise",
 }  # fmt: skip
 LEAVES = {"artifact", "data", "dynamic", "export", "measure", "models", "text"}
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .component import Component, Registry
 from .cost import Costs
 from .pooling import Pool, pool
+from .precision import Precision
 from .training import Gate, Initial, Pressure, Tuning
 from .trial import Trial
 from .types import Groups, Masks, RecoveryPlan, Scores, Target, Update
@@ -388,5 +389,5 @@ class Materialiser(Component, ABC):
 
 AXES: tuple[type[Component], ...] = (
     Structure, Basis, Initial, Criterion, Scope, Allocator, Schedule, Solver, Pressure, Gate, Tuning,
-    Recovery, Materialiser,
+    Recovery, Precision, Materialiser,
 )  # fmt: skip

@@ -24,6 +24,7 @@ from .axes import (
 from .component import Component, Registry, words
 from .errors import PlanError
 from .following import Following
+from .precision import Precision
 from .training import Gate, Initial, Pressure, Tuning
 
 SCHEMA = 1
@@ -44,6 +45,7 @@ class Recipe(Component):
     another order; `initial` draws the weights of
     an untrained one anew. A `gate` stands in for the weights while the network trains; the schedule
     then says how much of them its masks keep at each step, and the last update comes when training ends.
+    A `precision` lets what is left take few values, when all else is done.
     With a `tuning` the main training leaves the weights frozen and trains what is put beside them.
     With `walk="blocks"` the repeated blocks of the model are pruned one after the other, each on
     what the pruned ones before it give; with `walk="layers"` the targets, in the order of the network.
@@ -71,6 +73,7 @@ class Recipe(Component):
     gate: Gate | None = None
     tuning: Tuning | None = None
     recovery: Recovery | None = None
+    precision: Precision | None = None
     materialise: Materialiser | None = None
     revive: bool = False
     walk: Literal["whole", "blocks", "layers"] = "whole"

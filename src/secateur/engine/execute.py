@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from ..core.types import Target
 from .adapters import merged_meanwhile
+from .coding import code
 from .drawing import draw, passed_over
 from .evaluating import record, test_all
-from .program import Draw, Evaluate, Op, Prune, Restore, Snapshot, Train
+from .program import Code, Draw, Evaluate, Op, Prune, Restore, Snapshot, Train
 from .pruning import prune, restore, snapshot
 from .resume import checkpoint, resume
 from .run import Run
@@ -73,6 +74,8 @@ def _carry_out(run: Run, op: Op) -> None:
         snapshot(run, op)
     elif isinstance(op, Restore):
         restore(run, op)
+    elif isinstance(op, Code):
+        code(run)
     else:
         assert isinstance(op, Evaluate)
         record(run, op)

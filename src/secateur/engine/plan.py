@@ -14,6 +14,7 @@ from ..core.recipe import Recipe
 from ..core.types import Groups, Target
 from .carried import let_go
 from .chosen import targets_of
+from .coding import check_coding
 from .collect.statistics import reads
 from .costs import Costs
 from .program import why_trained
@@ -60,6 +61,8 @@ class Plan:
         if recipe.tuning is not None:
             yield f"tuning {recipe.tuning}"
         yield f"recovery {recipe.recovery or 'none'}"
+        if recipe.precision is not None:
+            yield f"precision {recipe.precision}"
         yield choosing(recipe)
         yield training(recipe)
         yield (
@@ -132,4 +135,5 @@ def make_plan(
     for part in (recipe.pressure, recipe.gate):
         if part is not None:
             part.check(targets)
+    check_coding(model, recipe)
     return Plan(recipe, targets, groups, left, total, lines)

@@ -21,7 +21,8 @@ class Train:
     """Train steps [start, stop) of the schedule; `stage` names the stream of randomness.
 
     Attributes:
-        stage: `dense` for the main training, `round-i` for the recovery after update i.
+        stage: `dense` for the main training, `round-i` for the recovery after update i, `coded` for that
+            of weights that take few values.
         start, stop: optimiser steps; a constant schedule counts from 0.
         constant: one learning rate instead of the training schedule.
         lr_scale: factor on the learning rate.
@@ -80,10 +81,15 @@ class Evaluate:
 
     round: int
     moment: str
-    """`trained`, `pruned` (before recovery) or `recovered`."""
+    """`trained`, `pruned` (before recovery), `recovered` or `coded`."""
 
 
-Op = Train | Prune | Draw | Snapshot | Restore | Evaluate
+@dataclass(frozen=True)
+class Code:
+    """Leave coded weights, of few values, for good."""
+
+
+Op = Train | Prune | Draw | Snapshot | Restore | Code | Evaluate
 
 
 def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = False) -> list[Op]:
@@ -124,7 +130,18 @@ def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = Fals
             continue
         elif plan.every_update or last:
             ops += _recovery(number, plan, back, steps_per_epoch, total)
-    return ops
+    return ops + _coding(recipe, len(updates), steps_per_epoch, total)
+
+
+def _coding(recipe: Recipe, round: int, spe: int, total: int) -> list[Op]:
+    """What comes last: weights that take few values, trained as such where the precision says so."""
+    if recipe.precision is None:
+        return []
+    train: list[Op] = []
+    if recipe.precision.length is not None:
+        steps, scale = recipe.precision.length.steps(spe, total), recipe.precision.lr_scale
+        train = [Train("coded", 0, steps, constant=True, lr_scale=scale)]
+    return [*train, Code(), Evaluate(round, "coded")]
 
 
 def why_trained(recipe: Recipe) -> str:
@@ -151,6 +168,8 @@ def _check_trainable(recipe: Recipe, plan: RecoveryPlan, spe: int, total: int) -
     needs_steps = plan.schedule == "restart" and total == 0
     if needs_steps or (plan.schedule == "constant" and spe == 0):
         raise Untrained(f"recovery '{recipe.recovery}' trains")
+    if recipe.precision is not None and recipe.precision.length is not None and spe == 0:
+        raise Untrained(f"precision '{recipe.precision}' trains")
     of_training = _of_training(recipe)
     if recipe.pushes("training"):
         of_training = f"pressure '{recipe.pressure.name}'" if recipe.pressure else ""

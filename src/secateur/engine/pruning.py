@@ -29,6 +29,7 @@ from .recalibrate import recalibrate
 from .run import Run
 from .step import hide, score_all, step
 from .store import Saved
+from .train.gated import Gated
 from .trying import Tried
 from .view import ModelView, Stats
 
@@ -99,7 +100,7 @@ def _learned(run: Run) -> Mapping[str, Tensor]:
         return run.followed
     if run.trainer is None or not run.recipe.criterion.of_training:
         return {}
-    if run.trainer.gated is not None:
+    if isinstance(run.trainer.gated, Gated):
         return run.trainer.gated.scores(run.setting.lengths()[1])
     return {name: (~gone).float() for name, gone in run.trainer.decided.items()}
 
@@ -107,7 +108,7 @@ def _learned(run: Run) -> Mapping[str, Tensor]:
 def _settle(run: Run) -> None:
     """The gate's part is over: its last factors are in the weights, and what trains next has none."""
     assert run.trainer is not None
-    assert run.trainer.gated is not None
+    assert isinstance(run.trainer.gated, Gated)
     run.trainer.gated.settle(run.masks)
     run.trainer = None
 

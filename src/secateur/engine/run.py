@@ -20,6 +20,7 @@ from . import collect
 from .begin import begin
 from .carried import carried, let_go
 from .chosen import targets_of
+from .coding import check_coding
 from .costs import Costs
 from .program import Train, build
 from .store import MemoryStore, Store
@@ -149,6 +150,7 @@ class Run:
         for part in (recipe.pressure, recipe.gate):
             if part is not None:
                 part.check(self.targets)
+        check_coding(model, recipe)
         self.carried = carried(model, recipe)
         """Masks that the network came with, where they hold: the recipe says so, or only trains it."""
         if told := let_go(model, recipe):

@@ -16,6 +16,7 @@ from ..core.time import Time
 from ..materialise import HardMasks
 from .adapters import attach, check, merge
 from .ahead import counts_ahead
+from .coding import coder
 from .following import follower
 from .gating import gated
 from .program import Draw, Prune, Train
@@ -74,6 +75,8 @@ def new_trainer(run: Run, op: Train) -> Trainer:
     _check_teacher(run, training)
     if op.constant:
         training = training.constant(Time(op.stop, "it"), op.lr_scale)
+    if op.stage == "coded":  # an average of weights is none of their codes
+        training = training.model_copy(update={"ema": None})
     teacher = _teacher(run) if training.distil and op.stage != "dense" else None
     if op.adapter is not None:
         if op.stage == "dense":
@@ -82,7 +85,8 @@ def new_trainer(run: Run, op: Train) -> Trainer:
     run.place.trained[op.stage] = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
     if op.stage == "dense":  # nobody to learn from yet
         training = training.model_copy(update={"distil": None})
-    pressure = run.recipe.pressure if run.recipe.pushes(_kind(op)) else None
+    pushes = op.stage != "coded" and run.recipe.pushes(_kind(op))
+    pressure = run.recipe.pressure if pushes else None
     weighs = pressure.weighs if pressure is not None else None
     return Trainer(
         run.model,
@@ -96,7 +100,7 @@ def new_trainer(run: Run, op: Train) -> Trainer:
         pressure=pressure,
         targets=run.targets,
         counts=counts_ahead(run),
-        gated=gated(run, op),
+        gated=coder(run) if op.stage == "coded" else gated(run, op),
         cost=run.costs[weighs] if weighs is not None else None,
         watch=follower(run),
     )

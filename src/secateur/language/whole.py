@@ -21,6 +21,7 @@ from ..engine.blockwise.shards import Shards
 from ..engine.blockwise.skeleton import quiet
 from ..engine.blockwise.weightless import example_for
 from ..engine.plan import Plan, make_plan
+from ..engine.program import why_trained
 from ..engine.train import preset
 from ..saving import save
 from ..structural import Shrunk, can_go, shrink
@@ -85,7 +86,7 @@ def prune_whole(
 ) -> Done:
     """Prune the model of a folder in memory and save what is left; `why` it is not done by blocks."""
     check_memory(expected_peak(Shards(source), recipe), source, why, given.device)
-    needs = recipe.looks_at() or recipe.recovery or recipe.tuning
+    needs = recipe.looks_at() or recipe.recovery or recipe.tuning or why_trained(recipe)
     ready = prepared(source, recipe, given, needed=bool(needs))
     return_freed_tensors()
     model = opened(source).to(given.device)
@@ -117,7 +118,7 @@ def _pruned(
 ) -> Result:
     """The masked model, recovered where the recipe says so."""
     calibration = ready.calibration
-    trains = recipe.recovery is not None or recipe.tuning is not None
+    trains = bool(recipe.recovery or recipe.tuning or why_trained(recipe))
     training = given.training or (preset("language") if trains else None)
     batches = with_labels(calibration.batches) if calibration is not None else None
     data: Any = batches

@@ -59,6 +59,7 @@ def why_whole(recipe: Recipe) -> str:
         return f"it rests on {', '.join(gradients)}, which only the whole network gives"
     parts = {
         "its recovery trains the whole network": recipe.recovery is not None,
+        "its weights take few values in the end": recipe.precision is not None,
         "it prunes while adapters of the whole network train": recipe.tuning is not None,
         "it rewrites the whole network in another basis": not _in_turn(recipe),
         "its budget weighs the whole network": bool(recipe.allocator.weighs),

@@ -17,6 +17,7 @@ from ...core.training import Pressure
 from ...core.types import Target
 from ...materialise.hard_masks import HardMasks
 from .checkpoint import check_same, load_optimizer, optimizer_tensors, prefixed, under
+from .coded import Coded
 from .device import Forward, hardware_for
 from .ema import Average
 from .gated import Gated
@@ -83,7 +84,7 @@ class Trainer:
         pressure: Pressure | None = None,
         targets: tuple[Target, ...] = (),
         counts: Counts | None = None,
-        gated: Gated | None = None,
+        gated: Gated | Coded | None = None,
         cost: Cost | None = None,
         watch: Callable[[], None] | None = None,
     ) -> None:

@@ -1,0 +1,54 @@
+"""The last stage of a run: what is left of the weights takes few values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ..core.errors import PlanError
+from ..core.names import pick
+from ..core.precision import Precision
+from ..core.recipe import Recipe
+from ..structure.prunable import prunable
+from .train.coded import Coded
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+def coded_weights(model: nn.Module, precision: Precision) -> tuple[str, ...]:
+    """Names of the weights that a precision codes: all that could be pruned, but those it excludes."""
+    weights = {weight.name: weight for weight in prunable(model)}
+    left_out = set(pick(precision.exclude, weights))
+    names = tuple(name for name in weights if name not in left_out)
+    if not names:
+        raise PlanError(
+            f"precision '{precision.name}' codes the weights of linear layers and convolutions, and none "
+            "is left here; exclude less"
+        )
+    precision.check({name: weights[name].dims for name in names})
+    return names
+
+
+def check_coding(model: nn.Module, recipe: Recipe) -> None:
+    """Refuse, before anything is done, a network of which nothing can be coded."""
+    if recipe.precision is not None:
+        coded_weights(model, recipe.precision)
+
+
+def coder(run: Run) -> Coded:
+    """The run's precision at the beginning of its stage."""
+    precision = run.recipe.precision
+    assert precision is not None
+    names = coded_weights(run.model, precision)
+    return Coded(run.model, precision, names, run.elements(), run.setting.seed)
+
+
+def code(run: Run) -> None:
+    """Leave coded weights for good: those that were trained, or those of the weights as they are."""
+    trained: Any = run.trainer.gated if run.trainer is not None else None
+    (trained if isinstance(trained, Coded) else coder(run)).settle()
+    run.trainer = None
+    run.mask_weights()
+    run.tell({"kind": "coded", "precision": str(run.recipe.precision)})

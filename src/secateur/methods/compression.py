@@ -1,0 +1,83 @@
+"""Pruning together with other ways to make a network small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ..allocation import Given, Uniform
+from ..core.cards import method, shared_options
+from ..core.errors import PlanError
+from ..core.recipe import Recipe
+from ..criteria import Magnitude
+from ..precision import SharedWeights
+from ..recover import FineTune
+from ..schedule import Iterative, OneShot, Repeat
+from ..scope import Tensorwise
+from ..structure import Weights
+
+
+@method(
+    "deep-compression",
+    family="fusion",
+    paper="Deep Compression: Compressing Deep Neural Networks with Pruning, Trained Quantization and "
+    "Huffman Coding",
+    authors="Han et al.",
+    year=2016,
+    arxiv="1510.00149",
+)
+def deep_compression(
+    density: float = 0.1,
+    layers: Mapping[str, float] | None = None,
+    rounds: int = 1,
+    fine_tune: str | None = "10ep",
+    lr_scale: float = 0.1,
+    bits: int = 5,
+    conv_bits: int = 8,
+    init: Literal["linear", "density", "random"] = "linear",
+    tune: str | None = "2ep",
+    tune_lr_scale: float = 0.001,
+    classifier: bool = True,
+) -> Recipe:
+    """Prune and fine-tune, let the weights of a layer share few values and train those, code them.
+
+    First the largest |w| of each layer stay, `density` of all, in `rounds` with fine-tuning after each; of
+    layers that `layers` names (pattern -> density) as much as it says. Then k-means makes 2^bits - 1 values
+    of what is left of each layer (`conv_bits` of convolutions), and for `tune` each value follows the sum
+    of the gradients of its weights, at `tune_lr_scale` times the training's learning rate. Saved, such a
+    layer is a codebook with Huffman-coded indices, and Huffman-coded distances between kept weights
+    (`artifact.shared`): any compact artifact of the result.
+
+    The paper finds each layer's density by a threshold; its quality times the layer's standard
+    deviation is method `han`, to which `share` and `tune` add the rest. Rates are not in the paper.
+    """
+    allocator = Uniform() if layers is None else Given(densities=layers, default=density)
+    schedule: Any = Repeat(rounds=rounds)
+    if layers is None:
+        one = OneShot(density=density)
+        schedule = one if rounds == 1 else Iterative(density=density, rounds=rounds)
+    elif rounds != 1:
+        raise PlanError("densities by layer are reached in one round; leave rounds out, or layers")
+    return Recipe(
+        structure=Weights(classifier=classifier),
+        criterion=Magnitude(),
+        scope=Tensorwise(),
+        allocator=allocator,
+        schedule=schedule,
+        recovery=FineTune(length=fine_tune, lr_scale=lr_scale) if fine_tune else None,
+        precision=SharedWeights(
+            bits=bits, conv_bits=conv_bits, init=init, length=tune, lr_scale=tune_lr_scale
+        ),
+    )
+
+
+@shared_options("share", "tune")
+def with_shared(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Recipe:
+    """The same recipe whose weights share 2^`share` - 1 values a layer in the end, trained for `tune`."""
+    if "share" not in given:
+        raise PlanError(
+            "tune trains the values that weights share; give share, their bits (1 to 8)"
+        )
+    bits, length = given["share"], given.get("tune")
+    shared = SharedWeights(bits=bits, conv_bits=bits, length=length, lr_scale=0.001)
+    return Recipe(**{**dict(recipe), "precision": shared})

@@ -1,0 +1,5 @@
+"""In how FEW VALUES what is left is told."""
+
+from .shared_weights import SharedWeights
+
+__all__ = ["SharedWeights"]

@@ -1,0 +1,170 @@
+"""Weight sharing: k-means by its definition, centroids that follow summed gradients, masks that hold."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import secateur as sc
+from secateur.core.errors import PlanError
+from secateur.precision import SharedWeights
+from secateur.precision.clusters import first_centroids, k_means, nearest
+from tests.engine.test_execute import data, network, training
+
+
+def best(values: list[float], k: int) -> float:
+    """The least Σ (w - c)² of k clusters, by trying every cut of the ordered values."""
+
+    def spread(part: list[float]) -> float:
+        mean = sum(part) / len(part)
+        return sum((v - mean) ** 2 for v in part)
+
+    values = sorted(values)
+    cuts = itertools.combinations(range(1, len(values)), k - 1)
+    return min(
+        sum(spread(values[a:b]) for a, b in itertools.pairwise([0, *cut, len(values)]))
+        for cut in cuts
+    )
+
+
+def error(values: np.ndarray, centroids: np.ndarray) -> float:
+    return float(((values[:, None] - centroids) ** 2).min(1).sum())
+
+
+@pytest.mark.parametrize("init", ["linear", "density", "random"])
+def test_k_means_ends_where_no_step_helps_and_finds_clear_clusters(init: Any) -> None:
+    rng = np.random.default_rng(0)
+    values = np.sort(np.concatenate([rng.normal(m, 0.01, 4) for m in (-1, 0.2, 2)]))
+    found = k_means(values, first_centroids(values, 3, init, rng))
+    belongs = nearest(values, found)
+    for i, c in enumerate(found):
+        mine = values[belongs == i]
+        assert not mine.size or np.isclose(mine.mean(), c)
+    if init != "random":
+        assert np.isclose(error(values, found), best(values.tolist(), 3))
+
+
+def test_where_centroids_begin() -> None:
+    values = np.array([0.0, 1, 1, 1, 1, 1, 1, 10])
+    rng = np.random.default_rng(0)
+    assert first_centroids(values, 3, "linear", rng).tolist() == [0, 5, 10]
+    assert first_centroids(values, 4, "density", rng).tolist() == [0.875, 1, 1, 2.125]
+    assert set(first_centroids(values, 3, "random", rng)) <= set(values)
+
+
+def test_a_gradient_is_the_sum_over_its_cluster_and_nothing_of_what_is_pruned() -> None:
+    keep = torch.tensor([True, True, True, False])
+    state = {"index": torch.tensor([0, 1, 0, 0], dtype=torch.uint8)}
+    shared = SharedWeights()
+    gradient = torch.tensor([1.0, 10.0, 2.0, 100.0])
+    assert shared.passes(gradient, keep, state).tolist() == [3.0, 10.0, 3.0, 0.0]
+    weight = torch.tensor([1.0, 5.0, 2.0, 0.0])
+    assert shared.coded(weight, keep, state).tolist() == [1.5, 5.0, 1.5, 0.0]
+
+
+def test_a_step_moves_each_centroid_by_the_summed_gradient() -> None:
+    """One step of plain SGD on a linear layer against ∂L/∂c by autograd through the codebook."""
+    net = nn.Linear(6, 2, bias=False)
+    x, y = torch.randn(8, 6), torch.randint(0, 2, (8,))
+    recipe = sc.recipe("magnitude", density=0.5, classifier=True, share=1, tune="1it")
+    plain = sc.Training(
+        length=sc.Time(1, "it"), batch_size=8, lr=100.0, weight_decay=0,
+        optimiser={"name": "sgd", "momentum": 0.0, "nesterov": False},
+    )  # fmt: skip
+    masked = sc.prune(net, "magnitude", density=0.5, classifier=True)
+    result = sc.prune(net, recipe, data=(x, y), training=plain, trained=True)
+    mask = masked.masks["weight"]
+    weight = masked.model.weight.detach()
+    centroid = weight[mask].mean().clone().requires_grad_()  # 2^1 - 1 values: one
+    loss = nn.functional.cross_entropy(x @ (mask * centroid).T, y)
+    (slope,) = torch.autograd.grad(loss, centroid)
+    after = result.model.weight.detach()[mask]
+    assert len(after.unique()) == 1
+    assert torch.allclose(after, centroid.detach() - 100 * 0.001 * slope, atol=1e-6)
+
+
+def test_what_comes_out_takes_few_values_and_is_saved_small(tmp_path: Path) -> None:
+    result = sc.prune(
+        network(), "deep-compression", density=0.3, bits=2, conv_bits=3, fine_tune="1ep", tune="2ep",
+        data=data(), val=data(), training=training(),
+    )  # fmt: skip
+    moments = [point["moment"] for point in result.record["points"]]
+    assert moments == ["trained", "pruned", "recovered", "coded"]
+    for name, p in result.model.named_parameters():
+        if name in result.masks:
+            kept = p.detach()[result.masks[name]]
+            assert not p.detach()[~result.masks[name]].any()
+            assert len(kept.unique()) <= (7 if p.dim() > 2 else 3)
+    sc.save(result, tmp_path / "a")
+    again = sc.load(tmp_path / "a", model=network())
+    for name, value in result.model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+    other = sc.prune(network(), "magnitude-layerwise", density=0.3, classifier=True)
+    sc.save(other, tmp_path / "b")
+    sizes = [(tmp_path / f / "model.safetensors").stat().st_size for f in "ab"]
+    assert sizes[0] < sizes[1] - 1000
+
+
+class Killed(Exception):
+    """Stands for a process that dies."""
+
+
+@pytest.mark.parametrize("at", [1, 3, 6, 8])
+def test_a_killed_run_ends_with_the_same_bits(at: int, tmp_path: Path) -> None:
+    """Killed `at` epochs or operations after the first; the last stage is among them."""
+
+    def run(folder: Path, most: int = 10**6) -> sc.Result:
+        seen = 0
+
+        def progress(event: dict[str, Any]) -> None:
+            nonlocal seen
+            seen += event["kind"] in ("epoch", "pruned", "coded")
+            if seen > most:
+                raise Killed
+
+        return sc.prune(
+            network(), "deep-compression", density=0.3, fine_tune="1ep", tune="2ep", bits=2,
+            data=data(), training=training(), folder=folder, progress=progress,
+        )  # fmt: skip
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", at)
+    again = run(tmp_path / "killed")
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value), name
+
+
+def test_the_plan_names_it_and_asks_for_a_training() -> None:
+    assert "precision shared" in str(sc.plan(network(), "deep-compression"))
+    shared = sc.plan(network(), "magnitude", density=0.5, share=4, tune="1ep")
+    assert "training must be given, and data to train on: precision 'shared" in str(shared)
+    with pytest.raises(PlanError, match=r"precision 'shared.*trains"):
+        sc.prune(network(), "magnitude", density=0.5, share=4, tune="1ep")
+
+
+def test_any_method_shares_without_training() -> None:
+    result = sc.prune(network(), "magnitude", density=0.5, share=2, exclude="3.weight")
+    weights = dict(result.model.named_parameters())
+    for name in ("0.weight", "3.weight", "7.weight", "9.weight"):
+        values = weights[name].detach()
+        assert len(values[values != 0].unique()) <= 3, name
+
+
+def test_refusals() -> None:
+    with pytest.raises(PlanError, match="give share"):
+        sc.recipe("magnitude", tune="1ep")
+    with pytest.raises(PlanError, match="bits"):
+        sc.recipe("magnitude", share=9)
+    with pytest.raises(PlanError, match="one round"):
+        sc.recipe("deep-compression", layers={"0": 0.5}, rounds=2)
+    recipe = sc.recipe("magnitude", density=0.5, share=2)
+    excluded = recipe.model_copy(update={"precision": SharedWeights(exclude=("*",))})
+    with pytest.raises(PlanError, match="none is left here"):
+        sc.prune(network(), excluded)
