@@ -311,8 +311,10 @@ def test_refusals_name_what_to_do() -> None:
         sc.recipe("owl", search="evolution")
     with pytest.raises(PlanError, match="'erk' does not"):
         sc.recipe("wanda", search="erk")
-    with pytest.raises(PlanError, match="give a density"):
-        sc.recipe("l1-filters", search="evolution", budget={"macs": "50%"})
+    with pytest.raises(PlanError, match=r"would round .* give no round_to and no even"):
+        sc.recipe("l1-filters", search="evolution", budget={"macs": "50%"}, round_to=2)
+    with pytest.raises(PlanError, match="units of structure 'weights' save nothing"):
+        sc.recipe("wanda", search="evolution", budget={"macs": "50%"})
     with pytest.raises(PlanError, match="stages"):
         from_dict(Allocator, {"name": "evolution", "stages": []})
 

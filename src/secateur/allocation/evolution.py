@@ -8,13 +8,12 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from ..core.axes import Allocator, View
+from ..core.axes import View
 from ..core.component import register
 from ..core.trial import Trial
-from ..core.types import Groups, Scores
-from .layers import Counts, Layers
+from .layers import Counts
+from .searcher import Searcher, Space
 
 Count = Annotated[int, Field(ge=1)]
 MOST_SWITCHES = 3
@@ -24,7 +23,7 @@ ATTEMPTS = 8
 
 
 @register("evolution")
-class Evolution(Allocator):
+class Evolution(Searcher):
     r"""keep = argmin KL(p_dense ‖ p_keep) by an evolutionary search of one parent, (1 + λ).
 
     The parent begins with the same density for every layer. Each of `offspring` children switches
@@ -37,7 +36,10 @@ class Evolution(Allocator):
 
     Δ = max(1, round(step · n / L)) for n units in the L layers of a kind; at its bounds a layer gives or
     takes what it can, and as many units as it has groups stay (none where a group is one unit, as a
-    whole layer is).
+    whole layer is). Within a budget (`to-budget`) the units that go are the fewest that save step · s / L
+    or more of its cost, s the sum of what each layer saves by itself at its fewest units. Another layer,
+    of whatever kind, takes as many units as the budget has room for, and the others, in an order that is
+    drawn, what room is left: no child could keep a unit more.
 
     Attributes:
         generations, offspring: how long and how broadly is searched.
@@ -55,47 +57,24 @@ class Evolution(Allocator):
     stages: tuple[tuple[Count, Count], ...] = Field(((4, 4), (32, 2), (128, 1)), min_length=1)
     step: float = Field(default=0.1, gt=0, le=1)
 
-    @property
-    def tries(self) -> bool:
-        """Yes."""
-        return True
-
-    @property
-    def across_targets(self) -> bool:
-        """Units move between layers."""
-        return True
-
-    @property
-    def scopes(self) -> frozenset[str]:
-        """Densities belong to layers, whose rows may compete apart."""
-        return frozenset({"tensor", "row"})
-
-    def keep(self, scores: Scores, groups: Groups, density: float | None, view: View) -> Tensor:
-        """[G] units to keep."""
-        assert density is not None
-        layers = Layers.of(view.targets, scores, groups)
-        start = layers.even(groups, density)
-        layers = layers.bounded(start)
-        if not layers.free(start):
-            return layers.keep(start)
-        trial = view.trial(scores, groups)
-        search = _Search(self, layers, start, trial, view)
-        return layers.keep(search.run())
+    def search(self, space: Space, start: Counts, trial: Trial, view: View) -> Counts:
+        """The units that stay of each layer."""
+        return _Search(self, space, start, trial, view).run()
 
 
 class _Search:
     """One search from a start."""
 
     def __init__(
-        self, how: Evolution, layers: Layers, start: Counts, trial: Trial, view: View
+        self, how: Evolution, space: Space, start: Counts, trial: Trial, view: View
     ) -> None:
-        self.how, self.layers, self.start = how, layers, start
+        self.how, self.space, self.start = how, space, start
         self.trial, self.view = trial, view
-        self.steps = layers.steps(how.step)
+        self.exchanged = space.exchange(how.step)
 
     def run(self) -> Counts:
         """The units that stay of each layer."""
-        words = f"{self.how} {self.start}"
+        words = f"{self.how} {self.space.words or self.start}"
         known = self.trial.resume(words)
         parent: Counts = tuple(known.get("counts", self.start))
         tried = int(known.get("tried", 0))
@@ -120,7 +99,7 @@ class _Search:
         found: dict[Counts, None] = {}
         for _ in range(ATTEMPTS * self.how.offspring):
             times = min(draw.randint(1, MOST_SWITCHES), draw.randint(1, MOST_SWITCHES))
-            child = self.layers.switched(parent, self.steps, times, draw)
+            child = self.exchanged(parent, times, draw)
             if child != parent:
                 found[child] = None
             if len(found) == self.how.offspring:
@@ -149,4 +128,4 @@ class _Search:
         return end if after <= before else self.start
 
     def _try(self, candidates: Sequence[Counts], chosen: Sequence[int]) -> list[float]:
-        return self.trial([self.layers.keep(counts) for counts in candidates], chosen)
+        return self.trial([self.space.keep(counts) for counts in candidates], chosen)

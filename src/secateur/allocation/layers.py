@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -52,9 +52,18 @@ class Layers:
         wanted = total(groups, density)
         return tuple(share(size.double() * density, wanted, torch.tensor(self.most)).tolist())
 
+    def held(self, least: Tensor) -> Layers:
+        """With [G] units of each group that stay whatever happens."""
+        held = [int(least[at].sum()) for at in self.spans]
+        return replace(self, least=tuple(map(max, self.least, held)))
+
     def bounded(self, start: Counts) -> Layers:
         """With nothing asked of a layer that it does not have at the start."""
         return replace(self, least=tuple(map(min, self.least, start)))
+
+    def counts(self, keep: Tensor) -> Counts:
+        """Units of each layer, from [G] those of its groups."""
+        return tuple(int(keep[at].sum()) for at in self.spans)
 
     def keep(self, counts: Counts) -> Tensor:
         """[G] units to keep: each layer's among its groups, in proportion."""
@@ -79,6 +88,16 @@ class Layers:
     def free(self, counts: Counts) -> bool:
         """Whether one layer can give and another take."""
         return any(self._takers(counts, giver) for giver in self._givers(counts))
+
+    @property
+    def words(self) -> str:
+        """Where it starts says all."""
+        return ""
+
+    def exchange(self, step: float) -> Callable[[Counts, int, Random], Counts]:
+        """Moves of as many units, `steps`."""
+        steps = self.steps(step)
+        return lambda counts, times, draw: self.switched(counts, steps, times, draw)
 
     def switched(self, counts: Counts, steps: Counts, times: int, draw: Random) -> Counts:
         """`times` times units leave one layer for another: a step, or as many as bounds let move."""

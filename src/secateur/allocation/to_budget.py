@@ -20,6 +20,10 @@ from ..core.types import Groups, Scores, Target
 from .amounts import What
 from .budget import alive
 from .budgeted import Budgeted, said
+from .layers import Layers
+from .priced import Priced
+from .searcher import Searcher
+from .uniform import Uniform
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +50,9 @@ class ToBudget(Budgeted):
     cost that is a prediction (milliseconds from a table) is measured end to end, and the limit is
     set right by the ratio until it is met within 3 %.
 
+    An inner one that searches (`evolution`) begins with equal shares at the budget, and exchanges units
+    at equal cost: every candidate costs at most the limit, and could not keep one unit more.
+
     Of several updates each takes the same share of what is left (`Budgeted.due`). Where units of all
     layers compete as one group, or a layer is one unit, as many of the best stay as the budget permits.
 
@@ -67,15 +74,20 @@ class ToBudget(Budgeted):
             raise PlanError(
                 f"allocator '{self.inner.name}' finds the density itself and cannot meet a budget"
             )
-        if self.inner.tries:
+        if self.inner.tries and not self.inner.exact:
             raise PlanError(
-                f"allocator '{self.inner}' tries candidates on data, and a budget asks dozens of times for "
-                "other numbers; give a density (sparsity)"
+                f"allocator '{self.inner}' would round or even out what the search has found, and leave the "
+                "budget; with a search give no round_to and no even (floors, caps and protect go with it)"
             )
 
     def settled(self, multiple: Callable[[], int]) -> Allocator:
         """Around an inner one that is settled."""
         return self.model_copy(update={"inner": self.inner.settled(multiple)})
+
+    @property
+    def tries(self) -> bool:
+        """Where the inner one does, at the cost of the budget."""
+        return self.inner.tries
 
     @property
     def by_sizes(self) -> bool:
@@ -127,16 +139,48 @@ class ToBudget(Budgeted):
         bill = Bill(view.costs[self.cost], scores, groups)
         held = self.held(groups, alive(scores, groups), view.every)
         self.check_possible(bill.cost, bill(held))
+        if self.inner.tries:
+            return self._searched(bill, view)
         due = self.due(bill.cost, view.progress)
         if view.progress < 1:
             return self._within(due, bill, view)
-        return self._measured(due, bill, view)
+        return self._measured(due, due, bill, lambda aim: self._within(aim, bill, view))
 
-    def _measured(self, limit: float, bill: Bill, view: View) -> Tensor:
-        """[G] the numbers that are measured nearest to the limit, not above it where there are such."""
-        aim, tried = limit, dict[tuple[int, ...], float]()
+    def _searched(self, bill: Bill, view: View) -> Tensor:
+        """[G] what a search finds from equal shares at the budget, all candidates at their cost.
+
+        A prediction is measured at the start, and what is predicted for that is the limit of all.
+        """
+        searcher, even = _taken_apart(self.inner)
+        begun = self.model_copy(update={"inner": even}).keep(bill.scores, bill.groups, None, view)
+        due, last = self.due(bill.cost, view.progress), view.progress == 1
+        predicted = last and bill.cost.measured(bill.counts(begun)) is not None
+        limit = bill(begun) if predicted else due
+        layers = Layers.of(view.targets, bill.scores, bill.groups)
+        layers = layers.held(self.held(bill.groups, layers.left, view.every))
+        start = layers.counts(begun)
+        words = f"{self.cost} {self.limit}" if predicted else f"{self.cost} {limit} {start}"
+        space = Priced(layers.bounded(start), bill, limit, words)
+        if not space.free(start):
+            return begun
+        trial = view.trial(bill.scores, bill.groups)
+        found = searcher.search(space, space.filled(start, range(len(start))), trial, view)
+        if not predicted:
+            return space.keep(found)
+        return self._measured(due, limit, bill, lambda aim: space.keep(space.scaled(found, aim)))
+
+    def _measured(
+        self, limit: float, aim: float, bill: Bill, within: Callable[[float], Tensor]
+    ) -> Tensor:
+        """[G] the numbers that are measured nearest to the limit, not above it where there are such.
+
+        Args:
+            aim: the prediction to begin with.
+            within: the numbers for another.
+        """
+        tried = dict[tuple[int, ...], float]()
         for _ in range(ROUNDS):
-            keep = self._within(aim, bill, view)
+            keep = within(aim)
             if tuple(keep.tolist()) in tried:
                 break
             counts = bill.counts(keep)
@@ -180,6 +224,14 @@ class ToBudget(Budgeted):
     ) -> Tensor:
         """[G] the inner allocator's numbers for `k` units, none above `most`."""
         return self.inner.keep(scores, groups, k / n, view).minimum(most)
+
+
+def _taken_apart(allocator: Allocator) -> tuple[Searcher, Allocator]:
+    """What searches within bounds, and the same bounds around equal shares."""
+    if isinstance(allocator, Searcher):
+        return allocator, Uniform()
+    searcher, even = _taken_apart(allocator.inner)  # type: ignore[attr-defined]
+    return searcher, allocator.model_copy(update={"inner": even})
 
 
 @dataclass(frozen=True)
