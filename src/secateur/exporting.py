@@ -39,6 +39,9 @@ from .structure.graph.export import export as capture
 FORMATS = {"pt2": ".pt2", "onnx": ".onnx", "gguf": ".gguf", "state-dict": ".safetensors"}
 """Format -> the suffix that means it."""
 
+TORCHAO = "torchao"
+"""The format that no suffix means: a safetensors file, too."""
+
 
 def export(
     what: Result | Shrunk | nn.Module | str | os.PathLike[str],
@@ -46,7 +49,7 @@ def export(
     *,
     to: str | None = None,
     example: Any = None,
-    kind: str = "f32",
+    kind: str | None = None,
     tokenizer: Any = None,
     equal_widths: bool = False,
     trust: Collection[str] = (),
@@ -58,11 +61,12 @@ def export(
         what: a result of `prune` or `shrink`, a network, or a folder: an artifact, or a model as
             transformers saves it.
         out: the file.
-        to: `pt2` (torch.export), `onnx`, `gguf` (llama.cpp) or `state-dict` (safetensors); by
-            default what the suffix of `out` says.
+        to: `pt2` (torch.export), `onnx`, `gguf` (llama.cpp), `state-dict` (safetensors) or `torchao`
+            (safetensors with integers); by default what the suffix of `out` says.
         example: an input, for `pt2` and `onnx`; by default one like that on which the network was
             traced. With two samples or more the file takes any batch size, where the network does.
-        kind: of GGUF: `f32`, `f16`, `q8_0` or `q4_0`.
+        kind: of GGUF: `f32` (the default), `f16`, `q8_0` or `q4_0`; of torchao: `int8` (the default)
+            or `int4`.
         tokenizer: of GGUF; an artifact's own by default.
         equal_widths: of GGUF: give narrower layers neurons and heads of zeros, up to the widest.
             This computes the same, and fits the families whose layout has one width for all.
@@ -77,17 +81,22 @@ def export(
     path, format_ = Path(out), _format(Path(out), to)
     if format_ == "gguf":
         words = tokenizer if tokenizer is not None else _own_tokenizer(what)
-        return _gguf(_source(what, trust), path, words, kind, equal_widths, overwrite)
+        return _gguf(_source(what, trust), path, words, kind or "f32", equal_widths, overwrite)
     model = _network(what, trust)
     if format_ == "state-dict":
         return save_state_dict(model, path, overwrite=overwrite)
+    if format_ == TORCHAO:
+        from .export.torchao import save_torchao
+
+        run = _runner(model, example)
+        return save_torchao(model, path, kind or "int8", run, overwrite=overwrite)
     return _program(model, path, format_, example, overwrite)
 
 
 def _format(path: Path, to: str | None) -> str:
     if to is not None:
-        if to not in FORMATS:
-            raise unknown("format to export to", to, FORMATS)
+        if to not in (*FORMATS, TORCHAO):
+            raise unknown("format to export to", to, (*FORMATS, TORCHAO))
         return to
     for name, suffix in FORMATS.items():
         if path.suffix == suffix:
@@ -159,6 +168,24 @@ def _program(model: nn.Module, path: Path, format_: str, example: Any, overwrite
         with torch.no_grad(), as_traced(model):
             program, _ = capture(model, args, kwargs, False)
         return write(program, path, checks[:1], free_batch=False, overwrite=overwrite)
+
+
+def _runner(model: nn.Module, example: Any) -> Callable[[nn.Module], list[Tensor]] | None:
+    """The outputs of a network on the example, or on one as it was traced on; None where none is known."""
+    origin = origin_of(model)
+    if example is None and origin is not None and origin.example is not None:
+        example = example_like(origin.example)
+    if example is None:
+        return None
+    args, kwargs = arguments(example)
+    with torch.no_grad(), as_traced(model):
+        _first_run(model, lambda: tensors(model(*args, **kwargs)), example is not None)
+
+    def run(network: nn.Module) -> list[Tensor]:
+        with torch.no_grad(), as_traced(network):
+            return tensors(network(*args, **kwargs))
+
+    return run
 
 
 def _first_run(model: nn.Module, run: Callable[[], list[Tensor]], remembered: bool) -> list[Tensor]:

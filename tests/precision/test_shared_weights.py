@@ -50,6 +50,14 @@ def test_k_means_ends_where_no_step_helps_and_finds_clear_clusters(init: Any) ->
         assert np.isclose(error(values, found), best(values.tolist(), 3))
 
 
+def test_k_means_goes_on_until_no_step_helps() -> None:
+    values = np.sort(np.random.default_rng(3).normal(0, 1, 200))
+    found = k_means(values, first_centroids(values, 6, "linear", np.random.default_rng(0)))
+    belongs = ((values[:, None] - found) ** 2).argmin(1)
+    assert np.allclose(found, [values[belongs == i].mean() for i in range(6)])
+    assert np.array_equal(belongs, nearest(values, found))
+
+
 def test_where_centroids_begin() -> None:
     values = np.array([0.0, 1, 1, 1, 1, 1, 1, 10])
     rng = np.random.default_rng(0)

@@ -19,9 +19,13 @@ def export(
     artifact: Annotated[Path, typer.Argument(help="folder that secateur saved")],
     out: Annotated[Path, typer.Option(help="the file to write")],
     to: Annotated[
-        str | None, typer.Option(help="pt2, onnx, gguf or state-dict; else what the suffix says")
+        str | None,
+        typer.Option(help="pt2, onnx, gguf, state-dict or torchao; else what the suffix says"),
     ] = None,
-    kind: Annotated[str, typer.Option(help="of GGUF: f32, f16, q8_0 or q4_0")] = "f32",
+    kind: Annotated[
+        str | None,
+        typer.Option(help="of GGUF: f32, f16, q8_0 or q4_0; of torchao: int8 or int4"),
+    ] = None,
     equal_widths: Annotated[
         bool, typer.Option("--equal-widths", help="of GGUF: zeros up to the widest layer")
     ] = False,

@@ -29,6 +29,7 @@ EXTRA = {
     "scipy": "report",
     "sklearn": "image",
     "tokenizers": "llm",
+    "torchao": "quant",
     "transformers": "llm",
     "weasyprint": "report",
 }

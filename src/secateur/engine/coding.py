@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 def coded_weights(model: nn.Module, precision: Precision) -> tuple[str, ...]:
-    """Names of the weights that a precision codes: all that could be pruned, but those it excludes."""
-    weights = {weight.name: weight for weight in prunable(model)}
+    """Names of the weights that a precision codes: all of layers, but those it excludes and tied tables."""
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    weights = {w.name: w for w in prunable(model) if id(w.tensor) not in tables}
     left_out = set(pick(precision.exclude, weights))
     names = tuple(name for name in weights if name not in left_out)
     if not names:

@@ -10,7 +10,7 @@ from ..core.cards import method, shared_options
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
 from ..criteria import Magnitude
-from ..precision import SharedWeights
+from ..precision import Integers, SharedWeights
 from ..recover import FineTune
 from ..schedule import Iterative, OneShot, Repeat
 from ..scope import Tensorwise
@@ -71,13 +71,22 @@ def deep_compression(
     )
 
 
-@shared_options("share", "tune")
-def with_shared(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Recipe:
-    """The same recipe whose weights share 2^`share` - 1 values a layer in the end, trained for `tune`."""
-    if "share" not in given:
+@shared_options("share", "quantise", "tune")
+def with_few_values(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Recipe:
+    """The same recipe whose weights take few values in the end, trained as such for `tune`.
+
+    `share`: 2^`share` - 1 values a layer, found by k-means; `quantise`: integers of 8 or 4 bits.
+    """
+    bits = {word: given[word] for word in ("share", "quantise") if word in given}
+    if len(bits) != 1:
         raise PlanError(
-            "tune trains the values that weights share; give share, their bits (1 to 8)"
+            "give share (bits of the values that weights share, 1 to 8) or quantise (8 or 4), one of them; "
+            "tune says how long to train with it"
         )
-    bits, length = given["share"], given.get("tune")
-    shared = SharedWeights(bits=bits, conv_bits=bits, length=length, lr_scale=0.001)
-    return Recipe(**{**dict(recipe), "precision": shared})
+    length = given.get("tune")
+    if "share" in bits:
+        n = bits["share"]
+        made: Any = SharedWeights(bits=n, conv_bits=n, length=length, lr_scale=0.001)
+    else:
+        made = Integers(bits=bits["quantise"], length=length)
+    return Recipe(**{**dict(recipe), "precision": made})
