@@ -267,3 +267,31 @@ def test_what_would_have_no_effect_is_refused():
         collect(
             tiny.model(), ["input_shift"], ["model.layers.0.mlp.up_proj.weight"], tiny.batches()
         )
+
+
+def heads(layer, x):
+    """[tokens, width] what enters the output projection of an attention layer of torch."""
+    fused = torch.nn.functional.linear(x, layer.in_proj_weight, layer.in_proj_bias)
+    q, k, v = (part.unflatten(-1, (2, 4)).transpose(1, 2) for part in fused.chunk(3, -1))
+    mixed = torch.softmax(q @ k.mT / 2, -1) @ v
+    return mixed.transpose(1, 2).flatten(-2).flatten(0, 1)
+
+
+def test_the_output_of_torch_attention_is_fitted_to_what_its_own_heads_give():
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    dense = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).double()
+    x = torch.randn(30, 5, 8, dtype=torch.float64)
+    halves = {"layers.0.*": 0.5, "*": 1.0}
+    got = sc.prune(dense, refit(layers=halves), data=[x]).model.layers[1].self_attn
+    now, was = copy.deepcopy(dense.layers), dense.layers
+    now[0] = sc.prune(dense, refit(layers=halves), data=[x]).model.layers[0]
+    with torch.no_grad():
+        inputs = [each[0](x) for each in (was, now)]
+        attention = now[1].self_attn
+        weight = attention.in_proj_weight
+        weight.data = nearest(weight, *(each.flatten(0, 1) for each in inputs), DAMPING)
+        entered = [heads(each[1].self_attn, y) for each, y in zip((was, now), inputs, strict=True)]
+        out = nearest(attention.out_proj.weight, *entered, DAMPING)
+    torch.testing.assert_close(got.in_proj_weight, weight, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(got.out_proj.weight, out, rtol=1e-6, atol=1e-9)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ...core.types import Target
-from ..collect.entering import caller_of, entering
+from ..collect.entering import called_at, entering
 
 UNCALLED = "uncalled"
 """In the row of a target: no sample called its layer, so that it was left dense."""
@@ -48,10 +48,8 @@ def noting_calls(
 
     with ExitStack() as stack:
         for param in {m.param for t in targets for m in t.members}:
-            path, _, leaf = param.rpartition(".")
-            caller, inside = caller_of(model, path)
-            layer = model.get_submodule(caller)
-            hook = layer.register_forward_pre_hook(noting(param, inside + leaf), with_kwargs=True)
+            layer, weight = called_at(model, param)
+            hook = layer.register_forward_pre_hook(noting(param, weight), with_kwargs=True)
             stack.callback(hook.remove)
         yield called
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import PlanError
-from ..collect.entering import first_of
+from ..collect.entering import called_at, entering
 from .activations import Activations
 from .blocks import Block
 from .conductor import Conductor, Stream
 from .handed import Given, kept_of
-from .stages import Stage, owner, stopping
+from .stages import Stage, stopping
 
 
 class _Enough(Exception):
@@ -69,8 +69,9 @@ class Original:
         start = len(block.name) + 1
         with ExitStack() as stack:
             for target in stage.targets:
-                layer = module.get_submodule(owner(target)[start:])
-                note = self._noting(target.members[0].param)
+                param = target.members[0].param
+                layer, weight = called_at(module, param[start:])
+                note = self._noting(param, weight)
                 stack.callback(layer.register_forward_pre_hook(note, with_kwargs=True).remove)
             stack.enter_context(stopping(module, [path[start:] for path in stage.beyond], _stop))
             try:
@@ -79,7 +80,7 @@ class Original:
                 self._entered.clear()
 
     def entered(self, param: str) -> Tensor:
-        """What entered the layer of a weight when `run` went through it, call by call."""
+        """What a weight multiplied when `run` went through it, call by call."""
         if not self._entered.get(param):
             raise PlanError(
                 f"'{param}' does not run at the same place as in the dense network, so that the two "
@@ -87,9 +88,9 @@ class Original:
             )
         return self._entered[param].pop(0)
 
-    def _noting(self, param: str) -> Callable[..., None]:
+    def _noting(self, param: str, weight: str) -> Callable[..., None]:
         def note(layer: nn.Module, args: Any, kwargs: Any) -> None:
-            self._entered.setdefault(param, []).append(first_of(args, kwargs))
+            self._entered.setdefault(param, []).append(entering(layer, weight, args, kwargs))
 
         return note
 

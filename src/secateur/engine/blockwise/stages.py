@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...core.types import Target
-from ..collect.entering import first_of
+from ..collect.entering import called_at, entering
 from .blocks import Block
 from .conductor import Conductor
 
@@ -32,8 +32,10 @@ def stages(conductor: Conductor, block: Block, targets: tuple[Target, ...]) -> t
     Queries, keys and values are a stage, the output projection is the next, and so on; experts that
     are stacked in one module are one. Layers that the first batch does not reach come last.
     """
-    paths = list(dict.fromkeys(owner(target) for target in targets))
-    calls = _calls(conductor, block, paths)
+    weights: dict[str, str] = {}
+    for target in targets:
+        weights.setdefault(owner(target), target.members[0].param)
+    calls = _calls(conductor, block, weights)
     order: dict[str, int] = {}
     for path, number in calls:
         order.setdefault(path, number)
@@ -57,27 +59,28 @@ def _beyond(calls: list[Call], order: dict[str, int], number: int) -> tuple[str,
     return tuple(dict.fromkeys(path for path, _ in calls if path not in before))
 
 
-def _calls(conductor: Conductor, block: Block, paths: Iterable[str]) -> list[Call]:
-    """What the first batch calls, in order."""
+def _calls(conductor: Conductor, block: Block, params: Mapping[str, str]) -> list[Call]:
+    """What the first batch calls, in order; `params` has a weight of the layer at each path."""
     calls: list[Call] = []
-    entered: list[tuple[Tensor, int]] = []  # the last one
+    entered: list[tuple[Tensor | None, int]] = []  # the last one
     number = 0
 
-    def noting(path: str) -> Callable[..., None]:
+    def noting(path: str, weight: str) -> Callable[..., None]:
         def note(layer: nn.Module, args: Any, kwargs: Any) -> None:
             nonlocal number
-            x = first_of(args, kwargs)
-            same = bool(entered) and entered[0][0] is x and entered[0][1] == x._version
+            x = entering(layer, weight, args, kwargs)
+            now = (x, 0 if x is None else x._version)  # None: of several inputs
+            same = bool(entered) and entered[0][0] is x and entered[0][1] == now[1]
             number += not same
-            entered[:] = [(x, x._version)]
+            entered[:] = [now]
             calls.append((path, number))
 
         return note
 
     with ExitStack() as stack:
-        for path in paths:
-            layer = conductor.model.get_submodule(path)
-            hook = layer.register_forward_pre_hook(noting(path), with_kwargs=True)
+        for path, param in params.items():
+            layer, weight = called_at(conductor.model, param)
+            hook = layer.register_forward_pre_hook(noting(path, weight), with_kwargs=True)
             stack.callback(hook.remove)
         next(conductor.outputs_of(block))
     return calls

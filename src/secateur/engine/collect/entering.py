@@ -38,6 +38,13 @@ def caller_of(model: nn.Module, path: str) -> tuple[str, str]:
     return (around, f"{OUT}.") if inside else (path, "")
 
 
+def called_at(model: nn.Module, param: str) -> tuple[nn.Module, str]:
+    """The module that is called where a weight is used, and the name of the weight in it."""
+    path, _, leaf = param.rpartition(".")
+    called, inside = caller_of(model, path)
+    return model.get_submodule(called), inside + leaf
+
+
 def first_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """What a layer reads: its first argument or keyword."""
     return args[0] if args else next(iter(kwargs.values()))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...core.axes import wide
 from ...core.errors import PlanError
 from ...structure.prunable import EXPERT, prunable
-from .entering import first_of
+from .entering import called_at, entering
 from .observing import Valid, as_rows, valid_only
 from .statistics import Then, Values, paired
 
@@ -21,7 +21,7 @@ from .statistics import Then, Values, paired
 def input_shift(
     model: nn.Module, params: Collection[str], valid: Valid, then: Then
 ) -> Iterator[Callable[[], Values]]:
-    r"""D = (1/n) Σ_r (x°_r − x_r) x_rᵀ over all valid rows r; x° what entered the layer in the dense network.
+    r"""D = (1/n) Σ_r (x°_r − x_r) x_rᵀ over all valid rows r that a weight multiplies; x° those of the dense network.
 
     With G = (1/n) Σ_r x_r x_rᵀ (`input_gram`) W (G + D) G⁻¹ is the weight whose outputs for x come
     nearest to W x°. Layers that are called as modules with a row for every token; of the matrices of
@@ -33,9 +33,9 @@ def input_shift(
     stacks = {w.name for w in prunable(model) if EXPERT in w.dims}
     with ExitStack() as stack:
         for param in sorted(set(params) - stacks):
-            layer = model.get_submodule(param.rpartition(".")[0])
+            layer, weight = called_at(model, param)
             if not isinstance(layer, nn.Embedding):
-                hook = layer.register_forward_pre_hook(sums.hook(param), with_kwargs=True)
+                hook = layer.register_forward_pre_hook(sums.hook(param, weight), with_kwargs=True)
                 stack.callback(hook.remove)
         yield sums.values
 
@@ -53,11 +53,13 @@ class _Sums:
         """The means over all rows."""
         return {param: total / self._rows[param] for param, total in self._totals.items()}
 
-    def hook(self, param: str) -> Callable[..., None]:
-        """What is to see the layer's inputs."""
+    def hook(self, param: str, weight: str) -> Callable[..., None]:
+        """What is to see what a weight, named so in its layer, multiplies."""
 
         def before(layer: nn.Module, args: Any, kwargs: Any) -> None:
-            x = first_of(args, kwargs)
+            x = entering(layer, weight, args, kwargs)
+            if x is None:
+                return
             product, n = self._product(layer, param, x, self._then(param))
             if n:
                 total = self._totals.get(param)

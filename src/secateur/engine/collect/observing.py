@@ -21,7 +21,7 @@ from torch.nn.modules.conv import _ConvNd
 from ...core.axes import wide
 from ...core.errors import DataError, PlanError, unknown
 from ...structure.prunable import EXPERT, prunable
-from .entering import caller_of, entering
+from .entering import called_at, entering
 from .experts import multiplying, stacked
 
 Valid = Callable[[], Tensor | None]
@@ -218,8 +218,7 @@ def observing(
         if stacks:
             stack.enter_context(multiplying(model, stacks, observation.expert, valid))
         for param, module in owners.items():
-            caller = _caller(model, param)
-            for hook in _hooks(observation, module, caller, param, sides, valid):
+            for hook in _hooks(observation, module, called_at(model, param), param, sides, valid):
                 stack.callback(hook.remove)
         yield observation
 
@@ -237,13 +236,6 @@ def _owner(model: nn.Module, param: str) -> nn.Module:
     if path not in modules or leaf not in modules[path]._parameters:
         raise unknown("parameter", param, dict(model.named_parameters()))
     return modules[path]
-
-
-def _caller(model: nn.Module, param: str) -> tuple[nn.Module, str]:
-    """The module that is called where a weight is used, and the name of the weight in it."""
-    path, _, leaf = param.rpartition(".")
-    called, inside = caller_of(model, path)
-    return model.get_submodule(called), inside + leaf
 
 
 def _hooks(
