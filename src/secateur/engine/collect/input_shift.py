@@ -21,7 +21,7 @@ from .statistics import Then, Values, paired
 def input_shift(
     model: nn.Module, params: Collection[str], valid: Valid, then: Then
 ) -> Iterator[Callable[[], Values]]:
-    r"""D = (1/n) Σ_r (x°_r − x_r) x_rᵀ over all valid rows r that a weight multiplies; x° those of the dense network.
+    r"""D = (1/n) Σ_r (x°_r − x_r) x_rᵀ over the rows r that a weight multiplies; x° of the dense network.
 
     With G = (1/n) Σ_r x_r x_rᵀ (`input_gram`) W (G + D) G⁻¹ is the weight whose outputs for x come
     nearest to W x°. Layers that are called as modules with a row for every token; of the matrices of
