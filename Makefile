@@ -26,7 +26,7 @@ $(STUDY): $(RUNS)
 	touch $(STUDY)
 
 $(STAMP): $(RUNS)
-	$(PIP) --editable '.[image,report,llm,search,eval,export,quant,dev]'
+	$(PIP) --editable '.[image,report,llm,search,policy,eval,export,quant,dev]'
 	touch $(STAMP)
 
 system:  ## Debian packages for the browser test and for PDF reports (as root)

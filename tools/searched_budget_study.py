@@ -33,6 +33,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "evolution": {
         "search": {"name": "evolution", "generations": 30, "offspring": 12, "stages": STAGES}
     },
+    "amc": {"search": "amc"},
 }
 """Options beside the budget; those with a search are run for every seed."""
 

@@ -16,6 +16,7 @@ from secateur.core.errors import CollapseError, DataError, NumberError, PlanErro
 
 SMALL = {"walk": "whole", "rounds": 2, "fine_tune": "1ep", "every": "2it", "density": 0.3}
 OWN: dict[str, dict[str, Any]] = {
+    "amc": {"episodes": 4, "warmup": 2},
     "block-movement": {"exclude": ("0.weight",)},  # an image has one channel, no block of four
     "evopress": {"generations": 3},
     "fisher-masks": {"budget": {"macs": "90%"}},  # most of the work is in convolutions, which stay

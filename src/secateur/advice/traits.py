@@ -54,9 +54,10 @@ def traits_of(recipe: Recipe) -> Traits:
 
 
 def _reads(recipe: Recipe) -> Reads:
-    """The most that anything in it reads of the data; trials read inputs."""
+    """The most that anything in it reads of the data; trials read inputs, or labels as well."""
     found = [reads(name) for name in recipe.observed()]
-    least: Reads = "inputs" if recipe.allocator.tries else "nothing"
+    trials: Reads = "labels" if recipe.allocator.labelled else "inputs"
+    least: Reads = trials if recipe.allocator.tries else "nothing"
     return max([least, *found], key=ORDER.index)
 
 

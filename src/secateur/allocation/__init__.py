@@ -1,6 +1,7 @@
 """HOW MANY from each group: whole numbers with an exact total."""
 
 from .above_zero import AboveZero
+from .amc import Amc
 from .bounded import Bounded
 from .contiguous import Contiguous
 from .erk import Erk
@@ -19,6 +20,7 @@ from .widths import Widths
 
 __all__ = [
     "AboveZero",
+    "Amc",
     "Bounded",
     "Contiguous",
     "Erk",

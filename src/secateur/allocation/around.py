@@ -30,6 +30,11 @@ class Around(Allocator):
         return self.model_copy(update={"inner": self.inner.settled(multiple)})
 
     @property
+    def labelled(self) -> bool:
+        """As what it wraps."""
+        return self.inner.labelled
+
+    @property
     def by_sizes(self) -> bool:
         """As what it wraps."""
         return self.inner.by_sizes

@@ -22,12 +22,14 @@ class Priced:
         bill: what [G] units cost; more units never cost less.
         limit: the most that may be left.
         words: what is asked for.
+        exact: whether every unit of the limit has to be kept (a number of units, which fit always).
     """
 
     layers: Layers
     bill: Callable[[Tensor], float]
     limit: float
     words: str = ""
+    exact: bool = False
 
     def cost(self, counts: Sequence[int]) -> float:
         """What so many units of each layer cost."""
@@ -80,6 +82,11 @@ class Priced:
             if n < most:
                 counts = _put(counts, i, self._most(counts, i, n, most, self.limit))
         return counts
+
+    def widened(self, counts: Counts, layer: int, wanted: int) -> Counts:
+        """With up to `wanted` units of a layer, as many as the limit permits."""
+        n = self._most(counts, layer, counts[layer], wanted, self.limit)
+        return _put(counts, layer, n)
 
     def _most(self, counts: Counts, i: int, low: int, high: int, limit: float) -> int:
         """The most units of layer i, `low` to `high`, that cost no more; `low` where none fit."""

@@ -53,6 +53,10 @@ class Searcher(Allocator):
         """Densities belong to layers, whose rows may compete apart."""
         return frozenset({"tensor", "row"})
 
+    def space(self, layers: Layers, start: Counts) -> Space:
+        """What is looked through where a density is given."""
+        return layers
+
     @abstractmethod
     def search(self, space: Space, start: Counts, trial: Trial, view: View) -> Counts:
         """The units that stay of each layer, beginning with those of `start`."""
@@ -62,7 +66,7 @@ class Searcher(Allocator):
         assert density is not None
         layers = Layers.of(view.targets, scores, groups)
         start = layers.even(groups, density)
-        space = layers.bounded(start)
+        space = self.space(layers.bounded(start), start)
         if not space.free(start):
             return space.keep(start)
         return space.keep(self.search(space, start, view.trial(scores, groups), view))

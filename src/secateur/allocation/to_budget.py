@@ -90,6 +90,11 @@ class ToBudget(Budgeted):
         return self.inner.tries
 
     @property
+    def labelled(self) -> bool:
+        """As what it wraps."""
+        return self.inner.labelled
+
+    @property
     def by_sizes(self) -> bool:
         """Where the inner one's numbers do."""
         return self.inner.by_sizes

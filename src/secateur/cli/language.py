@@ -179,9 +179,10 @@ def summary(record: dict[str, Any]) -> list[str]:
 def searched(record: dict[str, Any]) -> Iterator[str]:
     """What a search for densities took and gained."""
     if found := record.get("search"):
+        what = "KL from the dense network" if "by" not in found else f"{found['by']} of predictions"
         yield (
-            f"searched: {found['candidates']:,} candidates on {found['samples']:,} samples, KL from the "
-            f"dense network {found['start']:.4f} with equal shares, {found['end']:.4f} at the end"
+            f"searched: {found['candidates']:,} candidates on {found['samples']:,} samples, {what} "
+            f"{found['start']:.4f} with equal shares, {found['end']:.4f} at the end"
         )
 
 
@@ -252,7 +253,8 @@ class Blocks:
         if event["kind"] == "epoch":
             self._console.print(f"{event['stage']}: loss {event['loss']:.4f}", highlight=False)
         if event["kind"] == "searched" and event["generation"] % EVERY == 0:
+            name, value = next((k, event[k]) for k in ("divergence", "error") if k in event)
             self._console.print(
-                f"generation {event['generation']}/{event['of']}: KL {event['divergence']:.4f}",
+                f"generation {event['generation']}/{event['of']}: {name} {value:.4f}",
                 highlight=False,
             )

@@ -273,6 +273,11 @@ class Allocator(Component, ABC):
         """Whether it tries candidates on data: it needs those, and the whole network at once."""
         return False
 
+    @property
+    def labelled(self) -> bool:
+        """Whether what it tries is judged by labels."""
+        return False
+
     def settled(self, multiple: Callable[[], int]) -> Allocator:
         """The same with nothing left open: `multiple` measures what widths this machine likes."""
         return self

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Trial(Protocol):
-    """Masks the network by budgets, one after the other, and says how far its outputs move."""
+    """Masks the network by budgets, one after the other, and says how far its outputs move or are wrong."""
 
     @property
     def samples(self) -> int:
@@ -24,6 +24,12 @@ class Trial(Protocol):
         Args:
             candidates: each [G] int64, how many units of each group stay.
             chosen: numbers of samples, the same for all candidates.
+        """
+
+    def errors(self, candidates: Sequence[Tensor], chosen: Sequence[int]) -> list[float]:
+        """For each candidate the share of predictions for some samples that are not their label.
+
+        A prediction is the class (or token) with the largest score; one that is not finite is wrong.
         """
 
     def resume(self, words: str) -> dict[str, Any]:

@@ -89,7 +89,9 @@ def choosing(recipe: Recipe) -> str:
     names = recipe.looks_at()
     labels = {"labels": " with labels", "inputs": "; labels are not read"}
     read = {reads(name) for name in recipe.observed()}
-    read |= {"inputs"} if recipe.allocator.tries else set()
+    read |= (
+        {"labels" if recipe.allocator.labelled else "inputs"} if recipe.allocator.tries else set()
+    )
     kind = next((labels[what] for what in labels if what in read), None)
     what = f" ({', '.join(names)})" if names else ""
     return f"choosing what goes needs {'no data' if kind is None else f'data{kind}'}{what}"

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ..allocation import Evolution, Uniform
+from ..allocation import Amc, Bounded, Evolution, Uniform
 from ..core.axes import Allocator
 from ..core.cards import method, shared_options
 from ..core.component import from_dict
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
-from ..criteria import Magnitude, Wanda
+from ..criteria import FirstMember, Magnitude, Wanda
 from ..schedule import OneShot
 from ..scope import Tensorwise
 from ..solve import SparseGPT
 from ..structure import Layers
 from .llm_weights import pruned
+from .structured import coupled
 
 
 @method(
@@ -70,6 +71,42 @@ def evopress(
             Magnitude(), density, None, allocator, "whole", SparseGPT(), scope=Tensorwise()
         )
     return pruned(Wanda(), density, None, allocator, "whole")
+
+
+@method(
+    "amc",
+    family="structured",
+    paper="AMC: AutoML for Model Compression and Acceleration on Mobile Devices",
+    authors="He et al.",
+    year=2018,
+    arxiv="1802.03494",
+)
+def amc(
+    density: float = 0.7,
+    kinds: tuple[str, ...] = ("channels",),
+    episodes: int = 400,
+    warmup: int = 100,
+    least: float = 0.2,
+    reward: Literal["error", "cost"] = "error",
+    fine_tune: str | None = None,
+    lr_scale: float = 0.1,
+) -> Recipe:
+    """Let an agent choose the width of every layer, one after the other, rewarded for accuracy at a budget.
+
+    Give a budget, e.g. `budget={"macs": "50%"}`: no action can lead to a network beyond it. A DDPG agent
+    sees a layer's sizes, its work and what is saved so far, and says which fraction of its channels stays;
+    at the end of an episode the pruned network's errors on the data, which need labels, are the reward of
+    all its steps. See allocator `amc`, which any method with equal shares takes (`search="amc"`). Filters
+    go by the sum of their absolute weights; the official code goes by the weights that read a channel, and
+    repairs them by least squares before it counts errors. Needs the extra `policy` (stable-baselines3).
+
+    `reward="cost"` weighs errors by the logarithm of the budget's cost, and may leave less than
+    the budget. A search takes `episodes` passes over all the data it is given; a few hundred samples are
+    plenty. Without a budget `density` is the fraction of channels kept.
+    """
+    recipe = coupled(FirstMember(inner=Magnitude()), density, False, kinds, fine_tune, lr_scale)
+    searched = Amc(episodes=episodes, warmup=warmup, least=least, reward=reward)
+    return Recipe(**{**dict(recipe), "allocator": Bounded(inner=searched, floor=1)})
 
 
 @shared_options("search")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ...core.errors import DataError
-from ...core.labelled import Inputs, keywords, samples
+from ...core.labelled import Inputs, keywords, samples, split
 
 
 class Samples:
@@ -16,10 +16,13 @@ class Samples:
 
     Args:
         batches: tensors, pairs whose first part is the input, or dicts of keywords, samples first.
+        read: what is taken of a batch; `with_labels` has labels beside the inputs.
     """
 
-    def __init__(self, batches: Iterable[object]) -> None:
-        self._batches = [_inputs(batch) for batch in batches]
+    def __init__(
+        self, batches: Iterable[object], read: Callable[[object], Inputs] | None = None
+    ) -> None:
+        self._batches = [(read or _inputs)(batch) for batch in batches]
         self._places = [
             (number, row)
             for number, batch in enumerate(self._batches)
@@ -66,6 +69,27 @@ def _inputs(batch: object) -> Inputs:
         f"candidates are tried on batches of tensors, (x, y) pairs or dicts of keywords, not on a batch of "
         f"type {type(inner).__name__}"
     )
+
+
+LABELS, INPUTS = "labels", ""
+"""Where `with_labels` puts the labels, and inputs that have no name."""
+
+
+def with_labels(batch: object) -> Inputs:
+    """The inputs and the labels [samples, ...] of a batch in one mapping."""
+    if not isinstance(batch, Mapping) and not (isinstance(batch, tuple | list) and len(batch) == 2):
+        raise DataError(
+            f"errors are counted on batches (x, y) of inputs and labels, or dicts of tokens, not on a batch "
+            f"of type {type(batch).__name__}; give data with labels"
+        )
+    x, y = split(batch)
+    return {**(x if isinstance(x, Mapping) else {INPUTS: x}), LABELS: y}
+
+
+def apart(batch: Inputs) -> tuple[Inputs, Tensor]:
+    """Inputs and labels of what `with_labels` gave."""
+    assert isinstance(batch, Mapping)
+    return batch.get(INPUTS, keywords(batch)), batch[LABELS]
 
 
 def _rows(batch: Inputs, picked: list[int]) -> Inputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +17,8 @@ from ..store import Saved
 from ..view import ModelView, Stats
 from .divergence import dense_log_probabilities, divergence, log_probabilities
 from .levels import Levels
-from .samples import Samples
+from .mistakes import mistakes
+from .samples import Samples, apart, with_labels
 
 
 class Tried:
@@ -66,6 +68,27 @@ class Tried:
                     sums[i] += divergence(dense, log_probabilities(model, batch))
         self._passes += len(candidates) * len(chosen)
         return [total / max(count, 1) for total in sums]
+
+    def errors(self, candidates: Sequence[Tensor], chosen: Sequence[int]) -> list[float]:
+        """The share of each candidate's predictions that are wrong."""
+        model = self._run.model
+        wrong, count = [0] * len(candidates), 0
+        with unchanged(model, {}, {}, self._run.batch_statistics), self._levels.open() as levels:
+            for batch in self._labelled.batches(chosen):
+                x, y = apart(batch)
+                for i, keep in enumerate(candidates):
+                    levels.put(keep, self._groups)
+                    missed, seen = mistakes(model, x, y)
+                    wrong[i] += missed
+                count += seen
+        self._passes += len(candidates) * len(chosen)
+        return [missed / max(count, 1) for missed in wrong]
+
+    @cached_property
+    def _labelled(self) -> Samples:
+        """The same samples with their labels."""
+        assert self._run.setting.scoring is not None
+        return Samples(self._run.setting.scoring, with_labels)
 
     def resume(self, words: str) -> dict[str, Any]:
         """Where a search of these words was when its run was killed."""
