@@ -41,6 +41,7 @@ def test_the_readme_table_is_fresh(tool: ModuleType) -> None:
 WITHOUT_ARXIV = {
     "obd": "NIPS 1989, before there was arXiv",
     "ria": "ICLR 2024, published there and on OpenReview only",
+    "variational-channels": "CVPR 2019, published there only",
 }
 
 

@@ -82,7 +82,7 @@ OF_TRANSFORMERS = {
 """Methods that need blocks, heads or experts: tests/methods runs them on language models."""
 
 
-OF_NORMS = {"network-slimming", "early-bird", "morphnet"}
+OF_NORMS = {"network-slimming", "early-bird", "morphnet", "variational-channels"}
 """Need a batch norm after every convolution: tests/engine runs them on such a network."""
 
 

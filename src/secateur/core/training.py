@@ -14,7 +14,7 @@ from torch import Tensor
 from .component import Component, Registry
 from .cost import Counts
 from .errors import PlanError
-from .types import Adapter, Target
+from .types import Adapter, Member, Target
 
 Weights = Mapping[str, Tensor]
 """Parameter name -> value."""
@@ -129,6 +129,8 @@ class Gate(Component, ABC):
         trains: whether the weights train too.
         graded: whether what masks let through is graded by the size of the weights (`grade`).
         rewrites: whether other weights stay at the end than those behind the masks (`rewrite`).
+        scales: whether `scores` finds among what is learned, as `scale/<target>`, [target.shape] the sum of
+            the sizes of the units' batch-norm scales.
     """
 
     registry: ClassVar[Registry] = Registry("gate")
@@ -138,6 +140,7 @@ class Gate(Component, ABC):
     trains: ClassVar[bool] = True
     graded: ClassVar[bool] = False
     rewrites: ClassVar[bool] = False
+    scales: ClassVar[bool] = False
 
     @property
     def rate(self) -> float | None:
@@ -154,6 +157,10 @@ class Gate(Component, ABC):
                 f"gate '{self.name}' multiplies what later layers read; of {len(deaf)} structures none "
                 f"is known to be read, among them '{deaf[0]}'. Use structure 'coupled'"
             )
+
+    def acts(self, member: Member) -> bool:
+        """Whether the factors of units multiply this slice of them."""
+        return member.reads is not None or not self.reads
 
     def start(self, targets: tuple[Target, ...], draw: Draw) -> dict[str, Tensor]:
         """What is known before the first step."""

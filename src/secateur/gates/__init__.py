@@ -9,6 +9,7 @@ from .slimming import Slimming
 from .soft_magnitude import SoftMagnitude
 from .soft_movement import SoftMovement
 from .sr_ste import SrSte
+from .variational import Variational
 
 __all__ = [
     "Biprop",
@@ -20,4 +21,5 @@ __all__ = [
     "SoftMagnitude",
     "SoftMovement",
     "SrSte",
+    "Variational",
 ]

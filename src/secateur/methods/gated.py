@@ -8,7 +8,7 @@ from ..core.cards import method
 from ..core.recipe import Recipe
 from ..core.training import Gate
 from ..criteria import Learned
-from ..gates import HardConcrete, Scaling
+from ..gates import HardConcrete, Scaling, Variational
 from ..schedule import OneShot, Repeat
 from ..scope import Tensorwise
 from ..structure import Coupled
@@ -118,3 +118,40 @@ def sss(
     """
     gate = Scaling(strength=strength, momentum=momentum, lr=lr)
     return _gated(gate, AboveZero(floor=1), Repeat(), kinds, fine_tune, lr_scale)
+
+
+@method(
+    "variational-channels",
+    family="structured",
+    paper="Variational Convolutional Neural Network Pruning",
+    authors="Zhao et al.",
+    year=2019,
+)
+def variational_channels(
+    density: float | None = None,
+    strength: float = 0.05,
+    lr: float = 0.02,
+    spread: float = 0.1,
+    mean: float = 0.02,
+    deviation: float = 0.01,
+    kinds: tuple[str, ...] = ("channels",),
+    fine_tune: str | None = None,
+    lr_scale: float = 0.1,
+) -> Recipe:
+    """Learn a Gaussian for the scale of every batch norm, and take out channels that are zero for certain.
+
+    s ~ N(μ, σ²), drawn at every step, multiplies scale and shift of a channel's norm: s · (γ x̂ + β), the
+    paper's norm with β̃ = β / γ. To the loss comes strength · mean KL, KL(N(μ, σ²) ‖ N(0, σ²)) = μ² / (2 σ²).
+    A channel goes if |μ γ| < `mean` and σ |γ| < `deviation` (one of each structure stays); with `density`
+    that many stay, those with the largest max(|μ γ| / `mean`, σ |γ| / `deviation`). Then γ and β are
+    multiplied by μ. The paper needs no fine-tuning, which is so here unless `fine_tune` says otherwise.
+
+    A lower bound's `strength` is the number of channels over that of training samples. The paper gives
+    no code: the prior, as wide as the posterior, and both thresholds are those of an independent
+    implementation. Channels that a residual sum ties together are left alone unless `kinds` names them.
+    """
+    gate = Variational(strength=strength, lr=lr, spread=spread, mean=mean, deviation=deviation)
+    if density is None:
+        return _gated(gate, AboveZero(floor=1), Repeat(), kinds, fine_tune, lr_scale)
+    schedule = OneShot(density=density)
+    return _gated(gate, ModelWide(floor=1), schedule, kinds, fine_tune, lr_scale)

@@ -119,7 +119,18 @@ class Gated:
     def scores(self, step: int) -> dict[str, Tensor]:
         """Target -> [target.shape] what has been learned of its units."""
         progress = min(1.0, step / self._last)
-        return {t.name: self.gate.scores(self.learned, t, progress) for t in self.targets}
+        known = {**self.learned, **(self._scales() if self.gate.scales else {})}
+        return {t.name: self.gate.scores(known, t, progress) for t in self.targets}
+
+    def _scales(self) -> dict[str, Tensor]:
+        """`scale/<target>` -> [target.shape] Σ |γ| over the batch norms that a unit runs through."""
+        out = {}
+        for target in self.targets:
+            members = [m for m in target.members if m.role == "scale"]
+            parts = [m.layout.matrix(self._params[m.param].detach()).abs() for m in members]
+            total = torch.stack([p.to(wide(p)).sum(1) for p in parts]).sum(0)
+            out[f"scale/{target.name}"] = total.view(target.shape)
+        return out
 
     @torch.no_grad()
     def settle(self, masks: Masks) -> None:
@@ -153,7 +164,7 @@ class Gated:
 
     def _acting(self, target: Target) -> list[Member]:
         """The slices that a factor multiplies."""
-        return [m for m in target.members if m.reads is not None or not self.gate.reads]
+        return [m for m in target.members if self.gate.acts(m)]
 
     def _products(self, without: str = "") -> dict[str, Tensor]:
         """Parameter -> the product of the factors of all units that own an element."""
