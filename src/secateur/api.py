@@ -152,6 +152,8 @@ def prune(
     if chosen.basis is not None and not isinstance(chosen.basis, Reorder):
         rewritten = Edits(basis=chosen.basis.to_dict())
         origin = origin.model_copy(update={"edits": (*origin.edits, rewritten)})
+    if outcome.edits is not None:
+        origin = origin.model_copy(update={"edits": (*origin.edits, outcome.edits)})
     set_origin(outcome.model, _switched(outcome.model, origin))
     return Result(outcome.model, outcome.masks, outcome.targets, outcome.target_masks, record)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .core.errors import PlanError, StorageError, unknown
 from .core.network import plain_network
 from .core.origin import origin_of
 from .core.result import Result
+from .core.run_time import run_time_layers
 from .export.files import Exported
 from .export.program import (
     NoOnnxForm,
@@ -41,6 +43,8 @@ FORMATS = {"pt2": ".pt2", "onnx": ".onnx", "gguf": ".gguf", "state-dict": ".safe
 
 TORCHAO = "torchao"
 """The format that no suffix means: a safetensors file, too."""
+
+MASKED = "what is decided for every input is masked in this file, everything is computed: no work is saved"
 
 
 def export(
@@ -80,17 +84,32 @@ def export(
     """
     path, format_ = Path(out), _format(Path(out), to)
     if format_ == "gguf":
+        source = _source(what, trust)
+        _refuse_run_time(source, format_)
         words = tokenizer if tokenizer is not None else _own_tokenizer(what)
-        return _gguf(_source(what, trust), path, words, kind or "f32", equal_widths, overwrite)
+        return _gguf(source, path, words, kind or "f32", equal_widths, overwrite)
     model = _network(what, trust)
     if format_ == "state-dict":
+        _refuse_run_time(model, format_)
         return save_state_dict(model, path, overwrite=overwrite)
     if format_ == TORCHAO:
+        _refuse_run_time(model, format_)
         from .export.torchao import save_torchao
 
         run = _runner(model, example)
         return save_torchao(model, path, kind or "int8", run, overwrite=overwrite)
-    return _program(model, path, format_, example, overwrite)
+    made = _program(model, path, format_, example, overwrite)
+    return replace(made, notes=(*made.notes, MASKED)) if run_time_layers(model) else made
+
+
+def _refuse_run_time(model: nn.Module | Path, format_: str) -> None:
+    """Weights alone cannot say what layers decide for every input."""
+    found = next(iter(run_time_layers(model)), None) if isinstance(model, nn.Module) else None
+    if found is not None:
+        raise PlanError(
+            f"'{found}' decides for every input what it leaves out, which {format_} has no form for; use "
+            "secateur.save, or a .pt2 or .onnx, which compute everything and mask"
+        )
 
 
 def _format(path: Path, to: str | None) -> str:

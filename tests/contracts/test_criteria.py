@@ -38,7 +38,7 @@ def variants():
 
 SMALL = ("any", "coupled")
 """What the network here has; criteria of whole layers and of experts are tested beside networks of those."""
-CRITERIA = [c for c in dict.fromkeys(variants()) if c.speaks in SMALL]
+CRITERIA = [c for c in dict.fromkeys(variants()) if c.speaks in SMALL and not c.at_run_time]
 every = pytest.mark.parametrize("criterion", CRITERIA, ids=str)
 
 

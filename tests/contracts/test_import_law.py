@@ -21,6 +21,7 @@ LEAVES = {"artifact", "data", "dynamic", "export", "measure", "models", "text"}
 LAW: dict[str, set[str]] = {
     "core": set(),
     **{axis: {"core"} for axis in AXES},
+    "materialise": {"core", "dynamic"},
     **{leaf: {"core"} for leaf in LEAVES},
     "batches": {"core"},
     "engine": {"core", "artifact", "costing", "measure", "shrinking"} | AXES,

@@ -115,7 +115,8 @@ def _runtimes(words: str) -> list[str]:
 def _plain(found: Measured | Comparison) -> dict[str, Any]:
     """What was measured, as plain data."""
     if isinstance(found, Measured):
-        return {"counts": found.counts()}
+        work = found.run_time
+        return {"counts": found.counts()} | ({"run_time": work.plain()} if work is not None else {})
     second, first = found.names[1], found.names[0]
     return {
         "network": {"name": second, "counts": found.b.counts()},
@@ -143,4 +144,5 @@ def _lines(found: Measured | Comparison) -> str:
         return str(found)
     counts = found.counts()
     width = max(map(len, counts))
-    return "\n".join(f"{what:{width}}  {number:>16,}" for what, number in counts.items())
+    lines = [f"{what:{width}}  {number:>16,}" for what, number in counts.items()]
+    return "\n".join(lines + (found.run_time.lines() if found.run_time is not None else []))

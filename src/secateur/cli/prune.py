@@ -248,6 +248,14 @@ def _smaller(small: dict[str, Any], folder: Path) -> str:
     """The line on what became physically smaller."""
     if "refused" in small:
         return f"masked only; nothing could be taken out: {small['refused']}"
+    if work := small.get("run_time"):
+        n, whole = work["needed"], work["dense"]
+        mean, spread = n["mean"] / whole, n["deviation"] / whole
+        return (
+            f"decides at run time: {folder / small['folder']} (MACs needed of one input, mean of "
+            f"{work['inputs']} inputs: {mean:.1%} ± {spread:.1%} of {whole:,.0f}, at worst "
+            f"{n['most'] / whole:.1%}; kernels for batches save none)"
+        )
     names = {"parameters": "parameters", "macs": "MACs"}
     facts = [f"{n} {small[k][0]:,} -> {small[k][1]:,}" for k, n in names.items() if k in small]
     facts.append(f"differs from the masked network by {small['difference']:.1e}")

@@ -154,6 +154,7 @@ class Criterion(Component, ABC):
     needs: ClassVar[frozenset[str]] = frozenset()
     speaks: ClassVar[Speaks] = "any"
     of_training: ClassVar[bool] = False  # scores what a gate or pressure knows of the units
+    at_run_time: ClassVar[bool] = False  # has no score before: units are judged for every input
 
     def required(self) -> frozenset[str]:
         """The statistics this criterion needs; wrappers add those of what they wrap."""

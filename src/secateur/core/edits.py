@@ -99,6 +99,7 @@ class Edits(Plain):
         attributes: changed attributes, those of standard layers left out (their tensors say them).
         layers: modules of a list that are gone, by path.
         retrace: how to do it again where tensors and attributes are not enough.
+        run_time: wrappers that decide for every input: what puts them in, and where.
     """
 
     basis: Mapping[str, JsonValue] | None = None
@@ -108,3 +109,4 @@ class Edits(Plain):
     attributes: tuple[Change, ...] = ()
     layers: tuple[str, ...] = ()
     retrace: Retrace | None = None
+    run_time: Mapping[str, JsonValue] | None = None

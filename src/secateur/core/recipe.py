@@ -25,6 +25,7 @@ from .component import Component, Registry, words
 from .errors import PlanError
 from .following import Following
 from .precision import Precision
+from .run_time import check_run_time
 from .training import Gate, Initial, Pressure, Tuning
 
 SCHEMA = 1
@@ -95,6 +96,7 @@ class Recipe(Component):
         self._check_gate()
         self._check_tuning()
         self._check_holding()
+        check_run_time(self)
         allowed = self.allocator.scopes
         if allowed and self.scope.name not in allowed:
             raise PlanError(

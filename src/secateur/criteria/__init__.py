@@ -25,6 +25,7 @@ from .loss_difference import LossDifference
 from .magnitude import Magnitude
 from .obd import Obd
 from .pattern import Pattern
+from .per_input import PerInput
 from .random import Random
 from .relative import Relative
 from .ria import Ria
@@ -65,6 +66,7 @@ __all__ = [
     "Magnitude",
     "Obd",
     "Pattern",
+    "PerInput",
     "Random",
     "Relative",
     "Ria",

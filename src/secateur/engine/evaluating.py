@@ -25,6 +25,8 @@ def record(run: Run, op: Evaluate) -> None:
     point = {"round": op.round, "moment": op.moment, "density": run.density}
     point |= measure_point(run.model, run.setting.example, masks, run.meant)
     point["val"] = evaluate(run.model, run.setting.val) if run.setting.val is not None else None
+    if run.at_run_time is not None:
+        point["run_time"] = run.at_run_time.measured(run.model, run.setting)
     if run.place.budget:
         point["budget"] = run.place.budget
     if run.place.drawn:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..core.edits import Edits
 from ..core.types import Target
 from .adapters import merged_meanwhile
 from .coding import code
@@ -32,6 +33,7 @@ class Outcome:
         log: one dict per training epoch.
         seconds: time over all processes that worked on it.
         trained: stage of training -> how many parameters it trained.
+        edits: wrappers that were put in, to decide for every input; None without.
     """
 
     model: nn.Module
@@ -42,6 +44,7 @@ class Outcome:
     log: list[dict[str, Any]]
     seconds: float
     trained: dict[str, int]
+    edits: Edits | None = None
 
 
 def execute(run: Run) -> Outcome:
@@ -55,7 +58,7 @@ def execute(run: Run) -> Outcome:
     place = run.place
     return Outcome(
         run.model, run.targets, run.masks, run.elements(), place.points, place.log, run.seconds,
-        place.trained,
+        place.trained, run.at_run_time.edits if run.at_run_time is not None else None,
     )  # fmt: skip
 
 

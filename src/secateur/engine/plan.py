@@ -11,7 +11,9 @@ from torch import nn
 
 from ..core.density import describe, keep_count
 from ..core.recipe import Recipe
+from ..core.run_time import RunTime
 from ..core.types import Groups, Target
+from .at_run_time import check
 from .carried import let_go
 from .chosen import targets_of
 from .coding import check_coding
@@ -84,6 +86,9 @@ class Plan:
 
 def choosing(recipe: Recipe) -> str:
     """What data the choice of what goes rests on."""
+    if isinstance(recipe.materialise, RunTime):
+        said = f"what goes is chosen for every input while the network runs ({recipe.materialise})"
+        return said + ("; how much is set on data" if recipe.materialise.calibrates else "")
     if recipe.criterion.of_training:
         return f"choosing what goes rests on what the training tells ({recipe.criterion})"
     names = recipe.looks_at()
@@ -138,4 +143,5 @@ def make_plan(
         if part is not None:
             part.check(targets)
     check_coding(model, recipe)
+    check(recipe, model, targets, example)
     return Plan(recipe, targets, groups, left, total, lines)

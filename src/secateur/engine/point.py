@@ -61,6 +61,8 @@ def health_of(
 
 
 def _health_of(model: nn.Module, example: Any, masks: Mapping[str, Tensor]) -> Health:
+    if not masks:  # nothing is out
+        return Health()
     if example is None:
         return _empty_layers(masks, "no example input was given")
     try:

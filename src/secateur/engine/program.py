@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ..core.errors import PlanError, Untrained
 from ..core.following import Following
 from ..core.recipe import Recipe
+from ..core.run_time import RunTime
 from ..core.time import Time
 from ..core.types import Adapter, RecoveryPlan, Update
 
@@ -183,6 +184,8 @@ def _of_training(recipe: Recipe) -> str:
     """What of a recipe has its part in the main training, beside pressures and gates."""
     if recipe.tuning is not None:
         return f"tuning '{recipe.tuning.name}'"
+    if isinstance(recipe.materialise, RunTime) and recipe.materialise.learns:
+        return f"materialise '{recipe.materialise.name}', which learns,"
     follows = isinstance(recipe.criterion, Following)
     return f"criterion '{recipe.criterion.name}'" if follows else ""
 

@@ -38,6 +38,10 @@ log = logging.getLogger(__name__)
 
 def prune(run: Run, op: Prune) -> None:
     """Score, select and mask: one update."""
+    if run.at_run_time is not None:
+        run.at_run_time.update(run.model, op, run.setting.scoring)
+        run.tell({"kind": "pruned", "round": op.round, "density": run.density, "collapsed": []})
+        return
     if op.update.soft:
         _zero_once(run, at_once(run, op))
         run.tell({"kind": "zeroed", "round": op.round})

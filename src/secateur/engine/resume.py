@@ -22,7 +22,8 @@ def checkpoint(run: Run) -> None:
         named |= {f"drawn/{number}/{name}": mask for name, mask in drawn.items()}
     named |= {f"followed/{name}": known for name, known in run.followed.items()}
     place = asdict(run.place) | {"seconds": run.seconds}
-    run.store.checkpoint(Saved(named, {"place": place, "trainer": trainer}))
+    kept = run.at_run_time.kept if run.at_run_time is not None else {}
+    run.store.checkpoint(Saved(named, {"place": place, "trainer": trainer, "kept": kept}))
 
 
 def resume(run: Run) -> bool:
@@ -43,6 +44,8 @@ def resume(run: Run) -> bool:
     else:
         run.trainer = new_trainer(run, _last_training(run))
         run.trainer.load(state, saved.meta["trainer"])
+    if run.at_run_time is not None:
+        run.at_run_time.resume(saved.meta["kept"])
     run.tell({"kind": "resumed", "operation": run.place.at, "step": run.place.inside})
     return True
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ..core.recipe import Recipe
+from ..core.run_time import RunTime
 from ..core.types import Masks, Target, element_masks, keep_all
 from ..materialise import HardMasks
 from . import collect
+from .at_run_time import AtRunTime
 from .begin import begin
 from .carried import carried, let_go
 from .chosen import targets_of
@@ -151,6 +153,11 @@ class Run:
             if part is not None:
                 part.check(self.targets)
         check_coding(model, recipe)
+        self.at_run_time: AtRunTime | None = None
+        """What decides for every input, where the recipe has no masks but wrappers."""
+        if isinstance(recipe.materialise, RunTime):
+            self.at_run_time = AtRunTime(recipe, model, self.targets, setting.example, setting.seed)
+            self.targets = self.at_run_time.targets
         self.carried = carried(model, recipe)
         """Masks that the network came with, where they hold: the recipe says so, or only trains it."""
         if told := let_go(model, recipe):
@@ -196,7 +203,9 @@ class Run:
         return masks
 
     def elements(self) -> dict[str, Tensor]:
-        """The current masks as masks of parameters."""
+        """The current masks as masks of parameters; none where units are chosen for every input."""
+        if self.at_run_time is not None:
+            return {}
         masks = self.elements_of(self.masks)
         return {**masks, **{n: masks.get(n, held) & held for n, held in self.carried.items()}}
 
@@ -228,7 +237,9 @@ class Run:
 
     @property
     def density(self) -> float:
-        """Kept units over all units."""
+        """Kept units over all units; where they are chosen for every input, those that it has at most."""
+        if self.at_run_time is not None:
+            return self.at_run_time.density
         kept = sum(int(m.sum()) for m in self.masks.values())
         return kept / sum(m.numel() for m in self.masks.values())
 

@@ -148,6 +148,8 @@ def _is_dense(run: Run, op: Train) -> bool:
         return False
     if recipe.tuning is not None or isinstance(recipe.criterion, Following):
         return False
+    if run.at_run_time is not None:
+        return False
     pruned = run.place.settled is not None or bool(run.carried)
     pruned |= any(isinstance(o, Prune) for o in run.ops[: run.place.at])
     return run.shared is not None and op.stage == "dense" and not pruned

@@ -10,12 +10,15 @@ from torch import Tensor
 
 from ..api import Result
 from ..artifact.machine import machine
+from ..artifact.source import before_pruning
 from ..core.errors import SecateurError
+from ..core.origin import set_origin
 from ..core.recipe import Recipe
 from ..engine.execute import Outcome
 from ..engine.train.device import device_of
 from ..saving import save
 from ..shrinking import can_go, shrink
+from ..structure.example import example_in_words
 
 FOLDER = "small"
 INPUTS = 2
@@ -36,13 +39,15 @@ def deliver(
         example: [1, ...] one input; its shape and device count.
         folder: of the run; the artifact becomes its `small/`.
     """
-    if not can_go(outcome.targets):
+    if not can_go(outcome.targets) and outcome.edits is None:
         return None
     record = {
         "recipe": recipe.to_dict(), "digest": recipe.digest, "seed": seed, "points": outcome.points,
         "machine": machine(device_of(outcome.model)),
     }  # fmt: skip
     result = Result(outcome.model, outcome.masks, outcome.targets, outcome.target_masks, record)
+    if outcome.edits is not None:
+        return _at_run_time(result, outcome, example, folder)
     try:
         small = shrink(result, _noise(example))
         small.record["macs"] = [count // INPUTS for count in small.record["macs"]]
@@ -51,6 +56,15 @@ def deliver(
         return {"refused": str(error)}
     facts = ("parameters", "macs", "layers", "level", "exact", "difference")
     return {"folder": FOLDER} | {key: small.record[key] for key in facts if key in small.record}
+
+
+def _at_run_time(result: Result, outcome: Outcome, example: Tensor, folder: Path) -> dict[str, Any]:
+    """Save a network whose layers decide for every input; nothing became smaller."""
+    assert outcome.edits is not None
+    origin = before_pruning(result.model, example_in_words(example))
+    set_origin(result.model, origin.model_copy(update={"edits": (*origin.edits, outcome.edits)}))
+    save(result, folder / FOLDER, overwrite=True)
+    return {"folder": FOLDER, "run_time": outcome.points[-1].get("run_time")}
 
 
 def _noise(example: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
-"""What comes OUT of a finished pruning: masked weights here, other forms beside them."""
+"""What comes OUT of a finished pruning: masked weights, or wrappers that decide at run time."""
 
+from .channel_gates import ChannelGates
 from .hard_masks import HardMasks
 from .masks import Masks
 
-__all__ = ["HardMasks", "Masks"]
+__all__ = ["ChannelGates", "HardMasks", "Masks"]

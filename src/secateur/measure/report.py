@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..core.errors import PlanError
+from ..core.run_time import run_time_layers
 from .forward import as_call, device_of
 from .latency import Latency, Timer, compare_latency
 from .macs import MacCount, count_macs
@@ -17,6 +18,7 @@ from .memory import Memory, peak_memory
 from .near import near_widths
 from .params import ParameterCount, count_parameters
 from .reasons import Work, channels_of, odd_layers, why_not
+from .run_time import RunTimeWork, measure_run_time
 from .size import Size, measure_size
 from .table import LatencyTable
 
@@ -26,13 +28,17 @@ TIMED_LAYERS = 3
 
 @dataclass(frozen=True)
 class Measured:
-    """One model: its parameters, MACs of one pass of the example, bytes on disk and in memory."""
+    """One model: its parameters, MACs of one pass of the example, bytes on disk and in memory.
+
+    `run_time`: what its inputs need one by one, where layers decide for every input; else None.
+    """
 
     parameters: ParameterCount
     macs: MacCount
     size: Size
     memory: Memory
     channels: dict[str, tuple[int, int]]
+    run_time: RunTimeWork | None = None
 
     def counts(self) -> dict[str, int]:
         """What -> number, for everything that is a count."""
@@ -90,6 +96,10 @@ class Comparison:
         ]
         promise = f" (dense MACs promise {self.mac_ratio:.2f}x)"
         reasons = [f"- {reason}" for reason in self.reasons]
+        for name, one in zip(self.names, (self.a, self.b), strict=True):
+            reasons += [
+                f"{name}: {line}" for line in (one.run_time.lines() if one.run_time else [])
+            ]
         return "\n".join([head, *lines, *map(str, self.latency), self.sentence + promise, *reasons])
 
 
@@ -108,7 +118,16 @@ def measure(model: nn.Module, example: Any, masks: Mapping[str, Tensor] | None =
         size=measure_size(model, masks),
         memory=peak_memory(model, example),
         channels=channels_of(model),
+        run_time=_at_run_time(model, example),
     )
+
+
+def _at_run_time(model: nn.Module, example: Any) -> RunTimeWork | None:
+    """What each input of the example needs; None where no layer decides for every input."""
+    if not run_time_layers(model):
+        return None
+    one = isinstance(example, list | tuple) and len(example) == 1
+    return measure_run_time(model, [example[0] if one else example])
 
 
 def compare(

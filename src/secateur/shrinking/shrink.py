@@ -15,6 +15,7 @@ from ..core.network import plain_network
 from ..core.origin import set_origin
 from ..core.recipe import Recipe
 from ..core.result import Result
+from ..core.run_time import run_time_layers
 from ..materialise import HardMasks
 from ..materialise.guard import guards
 from ..structure.config import has_config
@@ -141,6 +142,11 @@ def _outputs(what: Result | nn.Module, outputs: Chosen) -> tuple[str, ...] | Non
 
 def _check(model: nn.Module, loadable: str) -> None:
     """What cannot be shrunk at all, before any work."""
+    if found := next(iter(run_time_layers(model)), None):
+        raise PlanError(
+            f"'{found}' decides for every input what it leaves out and needs all of its weights: nothing can "
+            "be taken out. Save the network as it is, or shrink it before it gets such layers"
+        )
     places: dict[str, str] = {}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         places.setdefault(str(tensor.device), name)

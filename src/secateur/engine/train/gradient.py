@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ...core.errors import DataError, PlanError
 from ...core.labelled import Inputs, call, chunks, predictions, samples, share, to, weight
+from ...core.run_time import penalties
 from .device import Hardware
 from .loss import check_classes, distilled
 from .modes import mode
@@ -77,9 +78,11 @@ class Gradient:
 
     def _part(self, x: Inputs, y: Tensor) -> Tensor:
         """The mean loss of one part."""
-        found = call(self._net, x)
+        with penalties(self._net) as added:
+            found = call(self._net, x)
         outputs, labels = predictions(found, y)
         loss = self._own_loss(found, y) if self._own_loss else self._label_loss(outputs, labels)
+        loss = sum(added, loss)
         distil = self._training.distil
         if self._teacher is None or distil is None:
             return loss

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from secateur.core.edits import Change as Written
 from secateur.core.edits import Edits, Kept, Retrace
 from secateur.core.errors import StorageError
+from secateur.core.run_time import wrapped_again
 from secateur.structure.depth import drop_layers, layers_of
 from secateur.structure.example import arguments, example_like
 from secateur.structure.graph.attributes import Change
@@ -52,6 +53,8 @@ def replay(model: nn.Module, edits: Edits) -> nn.Module:
     """
     if edits.retrace is not None:
         return _again(model, edits.retrace)
+    if edits.run_time is not None:
+        return wrapped_again(model, edits.run_time)
     _cut(model, edits.tensors)
     _scale(model, edits.scales, edits.shifts)
     for change in edits.attributes:
