@@ -13,6 +13,8 @@ from torch import nn
 
 import secateur as sc
 from secateur.core.errors import PlanError
+from secateur.engine.blockwise.folder import one_update
+from secateur.engine.blockwise.smaller import why_whole
 from secateur.precision import SharedWeights
 from secateur.precision.clusters import first_centroids, k_means, nearest
 from tests.engine.test_execute import data, network, training
@@ -176,3 +178,10 @@ def test_refusals() -> None:
     excluded = recipe.model_copy(update={"precision": SharedWeights(exclude=("*",))})
     with pytest.raises(PlanError, match="none is left here"):
         sc.prune(network(), excluded)
+
+
+def test_walks_from_disk_are_refused_and_say_what_to_do() -> None:
+    with pytest.raises(PlanError, match="give the method walk='whole'"):
+        one_update(sc.recipe("wanda", sparsity=0.5, share=4, tune="1ep"))
+    reason = why_whole(sc.recipe("magnitude", density=0.5, share=4))
+    assert reason == "its weights take few values in the end"

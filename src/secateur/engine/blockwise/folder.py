@@ -134,12 +134,12 @@ def one_update(recipe: Recipe) -> Update:
             f"method '{recipe.method}' walks the whole model; load it and use prune, or give the "
             "method walk='blocks'"
         )
-    updates = [op.update for op in build(recipe, 0, 0, trained=True) if isinstance(op, Prune)]
     if recipe.precision is not None:
         raise PlanError(
-            f"precision '{recipe.precision}' needs the whole model when its pruning is done, but walk "
-            "'blocks' has one block of it; load it and use prune"
+            f"precision '{recipe.precision.name}' needs the whole model when its pruning is done, but walk "
+            "'blocks' has one block of it; give the method walk='whole' (--option walk=whole)"
         )
+    updates = [op.update for op in build(recipe, 0, 0, trained=True) if isinstance(op, Prune)]
     if len(updates) != 1 or recipe.recovery is not None:
         raise PlanError(
             f"method '{recipe.method}' prunes {len(updates)} times or trains; a folder is pruned "
