@@ -92,6 +92,7 @@ def test_a_sliced_convolution_leaves_out_zero_inputs_and_counts_them() -> None:
     made = SlicedConv(nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect")).eval()
     x = torch.randn(2, 4, 5, 5)
     x[0, [1, 2]] = 0
+    x[0, 3] = -1  # negative is not zero
     x[1] = 0
     with torch.no_grad(), listening(made) as heard:
         torch.testing.assert_close(made(x[:1]), made.inner(x[:1]))
