@@ -26,6 +26,7 @@ from secateur.core.errors import DataError, PlanError
 from secateur.core.random import generator
 from secateur.engine.collect import collect
 from secateur.engine.trying import Tried
+from secateur.engine.trying.mistakes import mistakes
 from secateur.scope import Tensorwise
 from tests.allocation.test_allocation_priced import CLASSES, WIDTHS, macs, pruned_to
 from tests.allocation.test_allocation_priced import inputs as images
@@ -275,3 +276,25 @@ def test_refusals_name_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     with pytest.raises(PlanError, match=r"search 'amc' needs .* pip install 'secateur\[policy\]'"):
         prune()
+
+
+def test_mistakes_are_classes_or_next_tokens_that_are_not_their_label() -> None:
+    class Says(nn.Module):
+        def __init__(self, scores: Tensor) -> None:
+            super().__init__()
+            self.scores = scores
+
+        def forward(self, **given: Tensor) -> Tensor:
+            return self.scores
+
+    nan = float("nan")
+    scores = torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.3, nan], [0.6, 0.4]])
+    classes = torch.tensor([1, 1, 1, 0])
+    assert mistakes(Says(scores), {"x": scores}, classes) == (2, 4), "what is not finite is wrong"
+    tokens = torch.tensor([[0, 1, 1, -100]])  # of two predicted, 1 and 1, the first is said
+    said = torch.tensor([[[0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]])
+    assert mistakes(Says(said), {"input_ids": tokens}, tokens) == (1, 2)
+    with pytest.raises(DataError, match="whole numbers of classes, not by floats"):
+        mistakes(Says(scores), {"x": scores}, classes.float())
+    with pytest.raises(PlanError, match=r"gives \[4, 2\] beside labels \[4, 1\]"):
+        mistakes(Says(scores), {"x": scores}, classes[:, None])
