@@ -282,3 +282,9 @@ class Noisy(nn.Module):
 def test_a_network_that_draws_numbers_is_compared_on_the_same_ones(tmp_path: Path) -> None:
     made = sc.export(Noisy(), tmp_path / "noisy.pt2", example=torch.randn(3, 6))
     assert made.difference < 1e-6
+
+
+def test_a_network_that_draws_numbers_is_refused_as_onnx_with_that_reason(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"it draws random numbers \(aten\.randn_like.*\.pt2"):
+        sc.export(Noisy(), tmp_path / "m.onnx", example=torch.randn(3, 6))
+    assert not (tmp_path / "m.onnx").exists()

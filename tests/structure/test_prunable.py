@@ -191,3 +191,31 @@ def test_mistakes_are_named(options: dict[str, tuple[str, ...]], said: str) -> N
 def test_a_model_without_weights_is_refused() -> None:
     with pytest.raises(PlanError, match="no prunable layers"):
         select(nn.Sequential(nn.ReLU()))
+
+
+def test_weights_that_a_parametrisation_computes_are_not_left_dense_in_silence() -> None:
+    net = Net()
+    nn.utils.parametrizations.weight_norm(net.conv)
+    with pytest.raises(
+        PlanError, match=r"'conv\.weight' is computed.*exclude='conv.weight'"
+    ) as error:
+        select(net, example=IMAGE)
+    assert select(net, exclude=("conv.weight",), example=IMAGE) == ["hidden.weight"]
+    assert select(net, include=("hidden.weight",)) == ["hidden.weight"]
+    said = str(error.value)
+    advice = said[said.index("torch.nn.utils.parametrize") : said.index(", or leave")]
+    remove = nn.utils.parametrize.remove_parametrizations
+    assert (
+        advice
+        == f"torch.nn.utils.parametrize.{remove.__name__}(model.get_submodule('conv'), 'weight')"
+    )
+    remove(net.get_submodule("conv"), "weight")
+    assert set(select(net, example=IMAGE)) == {"conv.weight", "hidden.weight"}
+
+
+def test_a_parametrised_classifier_stays_as_any_other() -> None:
+    net = Net()
+    nn.utils.parametrizations.spectral_norm(net.head)
+    assert select(net, example=IMAGE) == ["conv.weight", "hidden.weight"]
+    with pytest.raises(PlanError, match=r"'head\.weight' is computed"):
+        select(net, example=IMAGE, head=True)

@@ -37,6 +37,15 @@ def pick(selectors: Iterable[str], names: Iterable[str], what: str = "parameter"
     return [name for name in every if name in chosen]
 
 
+def layer_at(path: str) -> str:
+    """The layer that a path of a module leads to, also from inside one of its parametrisations.
+
+    >>> layer_at("conv.parametrizations.weight.0"), layer_at("conv")
+    ('conv', 'conv')
+    """
+    return path.partition(".parametrizations.")[0]
+
+
 def block_of(name: str) -> str:
     """The repeated block a name lies in: all up to its first number; a name without one is its own.
 

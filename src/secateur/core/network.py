@@ -61,6 +61,6 @@ def _computed(key: str, hooked: bool) -> str:
         return (
             "is computed before every pass by an older torch.nn.utils weight_norm, spectral_norm or prune, "
             "and cannot be cut. Take that off (remove_weight_norm, remove_spectral_norm, "
-            f"prune.remove(layer, '{key}')) or use torch.nn.utils.parametrizations"
+            f"prune.remove(layer, '{key}'))"
         )
     return "is a tensor kept from a pass with gradients, which cannot be copied; detach it or set it to None"

@@ -73,7 +73,7 @@ def save_onnx(
             made.save(str(file), external_data=size > _INSIDE)
         with _in_words("onnxruntime cannot run this network"):
             runner = onnx_runner(file)
-        return _compared(runner, checks, file)
+        return _compared(runner, checks, file, _drawing(program))
 
     difference = tried_out(path, overwrite, make)
     return Exported(path, "onnx", written_bytes(path), difference, free_batch)
@@ -127,7 +127,21 @@ def outputs_of(run: Runner, given: Inputs) -> list[Tensor]:
         return run(given)
 
 
-def _compared(run: Runner, checks: Sequence[tuple[Inputs, list[Tensor]]], file: Path) -> float:
+def _drawing(program: ExportedProgram) -> str:
+    """Why ONNX can give other outputs than the network though it is right; empty where it cannot."""
+    tag = torch.Tag.nondeterministic_seeded
+    drawing = [str(n.target) for n in program.graph.nodes if tag in getattr(n.target, "tags", ())]
+    if not drawing:
+        return ""
+    return (
+        f": it draws random numbers ({drawing[0]}), which onnxruntime draws in its own way, so that the two "
+        "cannot be compared; export a .pt2, which draws as torch does, or make the noise an input"
+    )
+
+
+def _compared(
+    run: Runner, checks: Sequence[tuple[Inputs, list[Tensor]]], file: Path, reason: str = ""
+) -> float:
     """The largest difference over the checks; one beyond the tolerance is refused."""
     worst = 0.0
     for given, wanted in checks:
@@ -136,7 +150,7 @@ def _compared(run: Runner, checks: Sequence[tuple[Inputs, list[Tensor]]], file: 
     if not worst <= TOLERANCE:
         raise StorageError(
             f"{file.name} computes something else than the network (difference {worst:.1e} of the "
-            f"largest output); nothing was written"
+            f"largest output){reason}; nothing was written"
         )
     return worst
 

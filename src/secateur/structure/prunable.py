@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..core.errors import DataError, PlanError
 from ..core.names import pick
@@ -164,17 +165,21 @@ def chosen(
 
     With `include`, only what it names is pruned, the classifier and free parameters too when
     named; `exclude` may also name what is not pruned anyway. A model without any prunable weight
-    is an error.
+    is an error, and so is, but with `include`, a layer whose weight is computed from other tensors.
     """
     every = {w.name: w for w in prunable(model)}
     weights = every
     if include:
         every = {**_free(model), **every}
         weights = {name: every[name] for name in pick(include, every)}
-    elif not with_classifier:
+    computed = {} if include else _computed(model)
+    if not include and not with_classifier:
         head = classifier(model, example)
         weights = {n: w for n, w in weights.items() if w.layer != head or len(weights) == 1}
-    left_out = set(pick(exclude, every))
+        computed = {name: layer for name, layer in computed.items() if layer != head}
+    left_out = set(pick(exclude, [*every, *computed]))
+    if left := [name for name in computed if name not in left_out]:
+        raise PlanError(_no_mask(left))
     weights = {name: weight for name, weight in weights.items() if name not in left_out}
     if not weights:
         raise PlanError(
@@ -182,6 +187,27 @@ def chosen(
             "left; name parameters with include=..."
         )
     return list(weights.values())
+
+
+def _computed(model: nn.Module) -> dict[str, str]:
+    """Weights that a parametrisation (weight norm, spectral norm, …) computes, and their layers."""
+    return {
+        f"{layer}.{leaf}": layer
+        for layer, module in model.named_modules()
+        if isinstance(module, _OUT_IN) and is_parametrized(module)
+        for leaf in getattr(module, "parametrizations", {})
+        if "bias" not in leaf
+    }
+
+
+def _no_mask(left: list[str]) -> str:
+    layer, _, leaf = left[0].rpartition(".")
+    more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
+    return (
+        f"'{left[0]}'{more} is computed by a parametrisation before every pass, and a mask on it would not "
+        f"last; bake it in with torch.nn.utils.parametrize.remove_parametrizations(model.get_submodule("
+        f"'{layer}'), '{leaf}'), or leave it dense: exclude='{left[0]}'"
+    )
 
 
 def _free(model: nn.Module) -> dict[str, Weight]:

@@ -80,7 +80,7 @@ NETWORKS = {
     "spectral": (Spectral, (3, 1, 12), {"lift"}),
     "rounded": (Rounded, (3, 3, 6, 6), {"conv.weight"}),
     "gated": (Gated, (3, 5, 6), {"up"}),
-    "bounded": (bounded, (3, 4), {"0.parametrizations.weight.0"}),
+    "bounded": (bounded, (3, 4), {"0"}),
 }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.symbolic_shapes import has_free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
+from secateur.core.names import layer_at
 from secateur.structure.graph import rules as _rules
 from secateur.structure.graph.capture import Captured
 from secateur.structure.graph.errors import TraceError
@@ -56,7 +57,7 @@ def layer_of(node: fx.Node) -> str:
     """The name of the submodule a node was traced in."""
     stack = node.meta.get("nn_module_stack") or {}
     names = [str(name).split("@")[0] for name, _ in stack.values()]
-    return names[-1] if names else ""
+    return layer_at(names[-1]) if names else ""
 
 
 def infer(captured: Captured, limits: Limits | None = None) -> Inference:

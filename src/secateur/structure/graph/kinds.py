@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import fx, nn
 
+from secateur.core.names import layer_at
 from secateur.structure.graph.infer import Inference, layer_of
 from secateur.structure.graph.op import Cost, Inexact, base_name
 from secateur.structure.graph.terms import Cat, Term, Var, free
@@ -176,7 +177,7 @@ def describe(
 ) -> tuple[str, str, bool, str]:
     """(name, kind, on by default, note) of an axis."""
     kind = kind_of(var, facts)
-    layers = facts.producers.get(var) or [tensors[0].rpartition(".")[0]]
+    layers = facts.producers.get(var) or [layer_at(tensors[0].rpartition(".")[0])]
     plain = kind in (
         "channels",
         "neurons",

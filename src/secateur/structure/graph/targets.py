@@ -10,6 +10,7 @@ from math import prod
 from torch import fx
 
 from secateur.core.layout import Layout
+from secateur.core.names import layer_at
 from secateur.core.types import Member, Target
 from secateur.structure.graph.axes import Axis
 from secateur.structure.graph.cuts import equal_cuts
@@ -66,7 +67,7 @@ def _target(traced: Trace, axis: Axis, readers: set[str], even: tuple[str, ...])
         for place in part.places
         for layout in layouts(tuple(tensors[part.tensor].shape), part.dim, place, axis.units)
     )
-    layer = axis.members[0].tensor.rpartition(".")[0]
+    layer = layer_at(axis.members[0].tensor.rpartition(".")[0])
     return Target(
         axis.name, axis.kind, (axis.units,), members, exact=axis.exact, layer=layer, even=even
     )
