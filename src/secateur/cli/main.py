@@ -14,6 +14,8 @@ from ..core.extras import EXTRA, missing
 from . import advise, catalogue, export, measure, prune, results, run, trace, transfer
 
 INTERRUPTED = 130
+CHATTY = ("huggingface_hub", "datasets", "torchao", "torch.utils._pytree")
+"""Libraries whose warnings would bury the one line."""
 
 app = typer.Typer(
     name="secateur",
@@ -34,7 +36,7 @@ def entry(words: Sequence[str] | None = None) -> None:
 def call(words: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     logging.basicConfig(format="secateur: %(message)s", level=logging.WARNING)
-    for library in ("huggingface_hub", "datasets", "torchao", "torch.utils._pytree"):  # they would bury the one line
+    for library in CHATTY:
         logging.getLogger(library).setLevel(logging.ERROR)
     # of torch about itself, whenever a traced graph is copied
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)`", FutureWarning)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...core.precision import Precision
 from ...core.random import generator
+from .own import put_back
 
 
 class Coded:
@@ -50,14 +51,9 @@ class Coded:
     def standing_in(self, step: int) -> Iterator[None]:
         """Inside, the network has coded weights; afterwards its own, to the last bit."""
         self.resume(self.learned)  # the network may have moved to another device
-        own = {name: p.detach().clone() for name, p in self._params.items()}
-        try:
+        with put_back(self._params.values()):
             self.settle()
             yield
-        finally:
-            with torch.no_grad():
-                for name, value in own.items():
-                    self._params[name].copy_(value)
 
     @torch.no_grad()
     def learn(self, step: int, lr: float, base: float) -> None:

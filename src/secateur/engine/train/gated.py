@@ -13,6 +13,7 @@ from ...core.layout import Layout, one_group
 from ...core.random import generator
 from ...core.training import Gate, Moment
 from ...core.types import Masks, Member, Target
+from .own import put_back
 
 Choose = Callable[[Mapping[str, Tensor], int], Masks]
 """(scores of the targets, step) -> this step's masks; without scores the criterion judges the weights."""
@@ -59,16 +60,11 @@ class Gated:
         self.resume(self.learned)  # the network may have moved to another device
         self._factors = self.factors(step)
         full = self._products()
-        own = {name: self._params[name].detach().clone() for name in full}
-        try:
+        with put_back(self._params[name] for name in full):
             with torch.no_grad():
                 for name, factor in full.items():
-                    self._params[name].copy_(own[name] * factor)
+                    self._params[name].mul_(factor)
             yield
-        finally:
-            with torch.no_grad():
-                for name, value in own.items():
-                    self._params[name].copy_(value)
 
     @torch.no_grad()
     def learn(self, step: int, lr: float, base: float) -> None:
