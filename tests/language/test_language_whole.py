@@ -62,6 +62,19 @@ def test_every_method_from_a_folder_to_a_folder(source, short, data, tmp_path, m
     assert str(record["calibration"]["digest"]) in card if "calibration" in record else True
 
 
+def test_a_method_at_run_time_from_a_folder_to_a_folder(short, data, tmp_path):
+    options = {"density": 0.5, "points": 3}
+    done = sc.prune_folder(
+        short, "dynatran", tmp_path / "out", data=data, sampling=Sampling(8, 16), **options
+    )
+    assert done.record["loadable"] == "secateur"  # from_pretrained knows no wrappers
+    assert done.record["calibration"]
+    again = sc.load(tmp_path / "out")
+    assert sc.measure(again, {"input_ids": IDS}).run_time.inputs == 1
+    with pytest.raises(sc.SecateurError, match="calibration data"):
+        sc.prune_folder(short, "dynatran", tmp_path / "none")
+
+
 def load_stock(folder):
     return AutoModelForCausalLM.from_pretrained(folder).eval()
 

@@ -50,6 +50,8 @@ class RunTimeLayer(nn.Module):
 
     heard: list[Work] | None = None
     penalties: list[Tensor] | None = None
+    holds: ClassVar[bool] = True
+    """Whether wrappers inside it are part of it, so that it speaks for them."""
 
     def tell(self, work: Work) -> None:
         """What the call at hand took."""
@@ -74,6 +76,8 @@ class RunTime(Materialiser):
     """Whether the wrappers have parts to train, so that a training must be given."""
     calibrates: ClassVar[bool] = False
     """Whether how much stays is translated on data."""
+    compared: ClassVar[str] = "tensor"
+    """The scope of its recipes: `model` where all targets have one budget together."""
 
     @abstractmethod
     def places(
@@ -124,10 +128,10 @@ def wrapped_again(model: nn.Module, told: Mapping[str, JsonValue]) -> nn.Module:
 
 
 def run_time_layers(model: nn.Module) -> dict[str, RunTimeLayer]:
-    """Path -> the wrappers of a network, those inside others left out."""
+    """Path -> the wrappers of a network, without those that another one speaks for."""
     found: dict[str, RunTimeLayer] = {}
     for name, module in model.named_modules():
-        within = any(name.startswith(f"{other}.".lstrip(".")) for other in found)
+        within = any(m.holds and name.startswith(f"{n}.".lstrip(".")) for n, m in found.items())
         if isinstance(module, RunTimeLayer) and not within:
             found[name] = module
     return found
@@ -176,11 +180,16 @@ def check_run_time(recipe: Recipe) -> None:
             f"materialise '{made.name}' judges units for every input by itself; criterion "
             f"'{criterion.name}' would be ignored. Use criterion 'per-input'"
         )
-    if not recipe.allocator.by_sizes or recipe.allocator.weighs or recipe.scope.name != "tensor":
+    if (
+        not recipe.allocator.by_sizes
+        or recipe.allocator.weighs
+        or recipe.scope.name != made.compared
+    ):
         raise PlanError(
             f"materialise '{made.name}' has no scores before the network runs, nor one cost: how many "
             f"units of each layer stay must follow from sizes alone. Allocator '{recipe.allocator}' with "
-            f"scope '{recipe.scope.name}' goes by more; use uniform, erk or given, with scope 'tensor'"
+            f"scope '{recipe.scope.name}' goes by more; use uniform, erk or given, with "
+            f"scope '{made.compared}'"
         )
     for what in (word for word, given in _beside(recipe).items() if given):
         raise PlanError(

@@ -8,15 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..core.density import share
 from ..core.edits import Edits
 from ..core.errors import PlanError
 from ..core.labelled import split
 from ..core.random import generator
 from ..core.recipe import Recipe
 from ..core.run_time import RunTime, run_time_layers
-from ..core.types import Target
+from ..core.types import Groups, Target
 from ..measure.run_time import measure_run_time
 from ..structure.example import arguments
 from .program import Prune
@@ -78,13 +79,14 @@ class AtRunTime:
         groups = self.recipe.scope.groups(self.targets)
         score = partial(score_all, self.recipe.criterion, view)
         _, keep = budgets(self.recipe, view, op.update, score, groups)
-        self.kept = {t.name: int(keep[groups.first[t.name]]) for t in self.targets}
+        self.kept = _counts(self.targets, groups, keep)
         if empty := next((name for name, n in self.kept.items() if n == 0), None):
             raise PlanError(
                 f"of '{empty}' no unit would stay at density {self.density:.3g}, for whatever input; raise "
                 "the density, or set a floor"
             )
-        self.by.settle(model, self.places, self.kept, batches)
+        with torch.no_grad(), mode(model, train=False):
+            self.by.settle(model, self.places, self.kept, batches)
 
     def resume(self, kept: Mapping[str, int]) -> None:
         """Take up how many stay; the wrappers have it in their buffers."""
@@ -116,6 +118,15 @@ def _once(model: nn.Module, example: Any) -> Any:
             model(*args, **kwargs)
 
     return run
+
+
+def _counts(targets: tuple[Target, ...], groups: Groups, keep: Tensor) -> dict[str, int]:
+    """Target -> units that stay; of targets with one budget, each its share."""
+    if not groups.shared:
+        return {t.name: int(keep[groups.first[t.name]]) for t in targets}
+    sizes = torch.tensor([t.units for t in targets])
+    counts = share(sizes.double(), int(keep.sum()), sizes)
+    return {t.name: int(n) for t, n in zip(targets, counts, strict=True)}
 
 
 def _renamed(target: Target, names: Mapping[str, str]) -> Target:

@@ -197,7 +197,7 @@ class Run:
         """All units, but those of which the network comes with nothing."""
         masks = keep_all(self.targets, next(self.model.parameters()).device)
         for target in self.targets:
-            if all(m.param in self.carried for m in target.members):
+            if target.members and all(m.param in self.carried for m in target.members):
                 parts = [m.layout.matrix(self.carried[m.param]).any(1) for m in target.members]
                 masks[target.name] = torch.stack(parts).any(0).view(target.shape)
         return masks

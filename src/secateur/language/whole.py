@@ -14,6 +14,7 @@ from ..api import Result, prune
 from ..artifact.huggingface import stock_model
 from ..core.errors import DataError
 from ..core.recipe import Recipe
+from ..core.run_time import RunTime, run_time_layers
 from ..engine.blockwise.folder import Done, Progress
 from ..engine.blockwise.memory import return_freed_tensors
 from ..engine.blockwise.preview import share_left, size
@@ -87,7 +88,8 @@ def prune_whole(
     """Prune the model of a folder in memory and save what is left; `why` it is not done by blocks."""
     check_memory(expected_peak(Shards(source), recipe), source, why, given.device)
     needs = recipe.looks_at() or recipe.recovery or recipe.tuning or why_trained(recipe)
-    ready = prepared(source, recipe, given, needed=bool(needs))
+    calibrates = isinstance(recipe.materialise, RunTime) and recipe.materialise.calibrates
+    ready = prepared(source, recipe, given, needed=bool(needs) or calibrates)
     return_freed_tensors()
     model = opened(source).to(given.device)
     dense = sum(p.numel() for p in model.parameters())
@@ -192,7 +194,7 @@ def one_by_one(batches: Batches) -> Batches:
 
 
 def taken_out(result: Result) -> Shrunk | None:
-    """The smaller model, proved; None where single weights are zero and nothing can be taken out."""
+    """The smaller model, proved; None where nothing can be taken out: weights are zero, or no unit is out."""
     if not can_go(result.targets):
         return None
     return shrink(result, example_for(result.model), in_place=True)
@@ -201,6 +203,11 @@ def taken_out(result: Result) -> Shrunk | None:
 def _saved(what: Result | Shrunk, source: Path, out: Path, facts: Mapping[str, Any]) -> Done:
     """The artifact, with everything measured in its record and on its card."""
     record = {**what.record, **facts}
+    if run_time_layers(what.model):
+        record |= {
+            "loadable": "secateur",
+            "why": "layers decide for every input what they leave out",
+        }
     record.setdefault("loadable", "stock")
     model: Any = what.model
     model.config.use_cache = True

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from ..allocation import Uniform
-from ..core.axes import Allocator, Schedule, Structure
+from ..core.axes import Allocator, Schedule, Scope, Structure
 from ..core.cards import method
 from ..core.recipe import Recipe
 from ..core.run_time import RunTime
 from ..criteria import PerInput
-from ..materialise import ChannelGates
-from ..schedule import Linear
-from ..scope import Tensorwise
-from ..structure import Coupled
+from ..materialise import ActivationThresholds, ChannelGates
+from ..schedule import Linear, OneShot
+from ..scope import Model, Tensorwise
+from ..structure import Coupled, Inputs
 from .basic import fine_tuning
 
 
 def _at_run_time(
     structure: Structure, schedule: Schedule, materialise: RunTime,
     fine_tune: str | None = None, lr_scale: float = 0.1, allocator: Allocator | None = None,
+    scope: Scope | None = None,
 ) -> Recipe:  # fmt: skip
     """Units judged for every input, of each layer the same share unless an allocator says otherwise."""
     return Recipe(
         structure=structure,
         criterion=PerInput(),
-        scope=Tensorwise(),
+        scope=scope or Tensorwise(),
         allocator=allocator or Uniform(),
         schedule=schedule,
         materialise=materialise,
@@ -64,3 +65,38 @@ def fbs(
     schedule = Linear(density=density, end=end, every=every)
     gates = ChannelGates(strength=strength)
     return _at_run_time(Coupled(kinds=kinds), schedule, gates, fine_tune, lr_scale)
+
+
+@method(
+    "dynatran",
+    family="run-time",
+    paper="AccelTran: A Sparsity-Aware Accelerator for Dynamic Inference with Transformers",
+    authors="Tuli & Jha",
+    year=2023,
+    arxiv="2302.14705",
+)
+def dynatran(
+    density: float = 0.5,
+    points: int = 20,
+    attention: bool = True,
+    include: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+    classifier: bool = False,
+) -> Recipe:
+    """Set what a transformer multiplies to zero where it is small, for every input, without training.
+
+    x stays where |x| ≥ τ, with one τ for all inputs of linear layers and all queries, keys, probabilities and
+    values of attention. τ is read off a curve, the share of zeros as a function of τ, measured on data at
+    `points` thresholds with the cuts at work; padding, and what a mask makes zero, do not count.
+    The curve stays in the network, so `secateur.dynamic.set_sparsity` aims it elsewhere without data.
+
+    Nothing becomes smaller, and a dense kernel multiplies by zeros as fast as by anything: what falls is the
+    number of products whose factors are not zero, which needs hardware that leaves out the others, as the
+    paper's does (docs/dynamic.md has figures). In the paper also outputs of layers and residual sums are cut
+    wherever they are stored, here what is multiplied; small weights, which the paper may set to zero at the
+    same τ, are a method of their own (`magnitude`). Attention is reached where a layer calls torch's
+    `scaled_dot_product_attention`; other kinds are refused unless `attention` is off.
+    """
+    structure = Inputs(include=include, exclude=exclude, classifier=classifier, attention=attention)
+    thresholds = ActivationThresholds(points=points)
+    return _at_run_time(structure, OneShot(density=density), thresholds, scope=Model())

@@ -64,7 +64,7 @@ def asked_for(what: Result | nn.Module, keep: Keep | None, model: nn.Module, exa
 def can_go(targets: Sequence[Target]) -> bool:
     """Whether what was pruned can leave the network, and not only be zero in it."""
     kinds = {target.kind for target in targets}
-    return bool(kinds) and not kinds & {"weights", "rows", "blocks"}
+    return bool(kinds) and not kinds & {"weights", "rows", "blocks", "inputs", "attention"}
 
 
 def _named(keep: Keep, model: nn.Module, example: Any) -> Asked:

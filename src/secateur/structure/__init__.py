@@ -3,6 +3,7 @@
 from .blocks import Blocks
 from .coupled import Coupled
 from .experts import Experts
+from .inputs import Inputs
 from .layers import Layers
 from .protected import Protected
 from .rotated_residual import RotatedResidual
@@ -10,5 +11,5 @@ from .rows import Rows
 from .weights import Weights
 
 __all__ = [
-    "Blocks", "Coupled", "Experts", "Layers", "Protected", "RotatedResidual", "Rows", "Weights",
+    "Blocks", "Coupled", "Experts", "Inputs", "Layers", "Protected", "RotatedResidual", "Rows", "Weights",
 ]  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from ...core.padding import valid_of
 from ...core.types import Target
-from ..collect.observing import OBSERVED, observing, valid_of
+from ..collect.observing import OBSERVED, observing
 from ..collect.statistics import PAIRED, WATCHED, Then, Values, check_finite, parse
 from .blocks import Block
 from .conductor import Conductor

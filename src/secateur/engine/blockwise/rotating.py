@@ -13,8 +13,9 @@ from ...basis.principal import axes
 from ...basis.rotated import confined
 from ...core.axes import wide
 from ...core.density import keep_count
+from ...core.padding import valid_of
 from ...structure.graph.proof import difference, floats
-from ..collect.observing import OBSERVED, observing, valid_of
+from ..collect.observing import OBSERVED, observing
 from .activations import Activations
 from .blocks import Block
 from .conductor import Conductor

@@ -22,6 +22,7 @@ from ...core.errors import DataError, PlanError
 from ...core.origin import Architecture, Origin, set_origin
 from ...core.recipe import Recipe
 from ...core.result import Result
+from ...core.run_time import RunTime
 from ...core.types import keep_all
 from ...shrinking.asked import can_go
 from ...shrinking.foreseen import foreseen, settled
@@ -58,6 +59,7 @@ def why_whole(recipe: Recipe) -> str:
     if gradients:
         return f"it rests on {', '.join(gradients)}, which only the whole network gives"
     parts = {
+        "it wraps layers that choose for every input": isinstance(recipe.materialise, RunTime),
         "its recovery trains the whole network": recipe.recovery is not None,
         "its weights take few values in the end": recipe.precision is not None,
         "it prunes while adapters of the whole network train": recipe.tuning is not None,

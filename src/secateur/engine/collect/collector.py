@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ...core.errors import DataError, PlanError, unknown
+from ...core.padding import valid_of
 from ...core.random import derive
 from ...core.types import Target
 from .loop import means
-from .observing import OBSERVED, forward, observing, valid_of
+from .observing import OBSERVED, forward, observing
 from .state import unchanged
 from .statistics import OWN_PASS, PAIRED, PER_BATCH, Job, Loss, Values, check_finite, parse
 

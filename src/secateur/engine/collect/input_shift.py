@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from ...core.axes import wide
 from ...core.errors import PlanError
+from ...core.padding import valid_only
 from ...structure.prunable import EXPERT, prunable
 from .entering import called_at, entering
-from .observing import Valid, as_rows, valid_only
+from .observing import Valid, as_rows
 from .statistics import Then, Values, paired
 
 

@@ -19,7 +19,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from ...core.axes import wide
-from ...core.errors import DataError, PlanError, unknown
+from ...core.errors import PlanError, unknown
+from ...core.padding import valid_only
 from ...structure.prunable import EXPERT, prunable
 from .entering import called_at, entering
 from .experts import multiplying, stacked
@@ -263,22 +264,6 @@ def _hooks(
         yield module.register_forward_hook(after, with_kwargs=True)
 
 
-def valid_only(x: Tensor, valid: Tensor | None, param: str) -> Tensor:
-    """The samples or tokens that count; a layer that sees whole samples keeps them all."""
-    if valid is None:
-        return x
-    if x.shape[: valid.dim()] == valid.shape:
-        return x[valid.to(x.device)]
-    if x.dim() == 2 and x.shape[0] == valid.numel():
-        return x[valid.flatten().to(x.device)]
-    if x.shape[0] == valid.shape[0]:  # one row a sample, as in a pooler
-        return x
-    raise DataError(
-        f"what flows through the layer of '{param}' has shape {tuple(x.shape)}, the padding mask "
-        f"{tuple(valid.shape)}: which rows are padding cannot be told; use batches without padding"
-    )
-
-
 def as_rows(module: nn.Module, x: Tensor, side: Side) -> Tensor:
     """[n, features]: samples, tokens or positions by what a weight of the layer multiplies."""
     if isinstance(module, _ConvNd) and side == "input":
@@ -302,13 +287,6 @@ def _windows(conv: _ConvNd, x: Tensor) -> Tensor:
     places = len(conv.kernel_size)
     x = x.movedim(1, 1 + places)  # [samples, places..., channels, kernel...]
     return x.flatten(0, places).flatten(1)
-
-
-def valid_of(batch: Any) -> Tensor | None:
-    """Which tokens of a batch are no padding: its attention mask, where it has one."""
-    inner = batch[0] if isinstance(batch, tuple | list) and batch else batch
-    mask = inner.get("attention_mask") if isinstance(inner, Mapping) else None
-    return mask.bool() if isinstance(mask, Tensor) and mask.dim() == 2 else None
 
 
 def forward(model: nn.Module, batch: Any) -> Any:

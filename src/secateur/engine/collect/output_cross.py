@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from ...core.axes import wide
 from ...core.errors import DataError, PlanError
+from ...core.padding import valid_of, valid_only
 from ...core.random import derive
 from ...core.reads import readers
 from ..rewrite import evaluating
 from ..view import ModelView
-from .observing import as_rows, forward, valid_of, valid_only
+from .observing import as_rows, forward
 from .statistics import Job, Values, own_pass
 
 Enter = Callable[[str, nn.Module, Tensor], None]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ...core.errors import DataError, NumberError, PlanError, unknown
 from ...core.finite import finite
+from ...core.padding import valid_of
 from ...core.types import Target
-from .observing import OBSERVED, Valid, forward, valid_of
+from .observing import OBSERVED, Valid, forward
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """loss(model, batch) -> the mean loss of the batch, a scalar."""

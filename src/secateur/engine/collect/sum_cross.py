@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ...core.axes import wide
+from ...core.padding import valid_of, valid_only
 from ...core.random import derive
 from ...core.reads import readers
 from ..rewrite import aliases, evaluating
 from ..view import ModelView
-from .observing import as_rows, forward, valid_of, valid_only
+from .observing import as_rows, forward
 from .output_cross import output_cross
 from .statistics import Job, Values, own_pass
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ...core.errors import NumberError, PlanError
 from ...core.labelled import Inputs
-from ..collect.observing import forward, valid_of
+from ...core.padding import valid_of
+from ..collect.observing import forward
 
 
 def log_probabilities(model: nn.Module, batch: Inputs) -> Tensor:
