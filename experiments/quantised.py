@@ -22,6 +22,7 @@ from torch import Tensor, nn
 import secateur as sc
 from secateur.data import data_root
 from secateur.engine.train import preset
+from secateur.engine.train.lr import Constant
 from secateur.export.torchao import quantised
 from secateur.measure import measure_size
 from secateur.precision import SharedWeights
@@ -128,6 +129,20 @@ def rows(name: str) -> dict[str, Any]:
         recipe = sc.recipe("dense", quantise=bits, tune="1ep")
         trained = sc.prune(model, recipe, **given).model
         out[f"trained, {bits} bits"] = delivered(trained, bits, good, given["example"])
+    return out | control(model, good, given)
+
+
+def control(model: nn.Module, good: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """The same epoch at the same rate without the rounding, and rounded after it."""
+    training = given["training"]
+    once = {"length": sc.Time(1, "ep"), "lr": 0.1 * training.lr, "schedule": Constant()}
+    more = given | {"training": training.model_copy(update=once), "trained": False}
+    longer = sc.prune(model, "dense", **more).model  # masks hold where there is only training
+    out: dict[str, Any] = {"an epoch more": {"score": good(longer)}}
+    for bits in (8, 4):
+        out[f"an epoch more, rounded, {bits} bits"] = delivered(
+            longer, bits, good, given["example"]
+        )
     return out
 
 

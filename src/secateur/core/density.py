@@ -72,7 +72,11 @@ def share(weights: Tensor, total: int, ceiling: Tensor, floor: Tensor | None = N
     floor = torch.zeros_like(ceiling) if floor is None else floor
     least, most = int(floor.sum()), int(ceiling.sum())
     if not least <= total <= most or bool((floor > ceiling).any()):
-        raise PlanError(f"cannot keep {total} units where {least} to {most} are possible")
+        raise PlanError(
+            f"cannot keep {total:,} units where {least:,} to {most:,} are possible; what is out already "
+            "(masks that the network carries, dead units) and floors and caps are the bounds: ask for "
+            "a density within them"
+        )
     ideal = fill(weights.double(), total, floor, ceiling).round(decimals=9)  # [G]
     counts = ideal.floor().long().clamp(floor, ceiling)
     missing = total - int(counts.sum())

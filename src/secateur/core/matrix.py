@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 LEADING = ("expert", "out")
+_BLAS = (torch.float32, torch.float64)
 
 
 def order(dims: tuple[str, ...]) -> tuple[int, ...]:
@@ -22,7 +24,6 @@ def matrix(values: Tensor, dims: tuple[str, ...]) -> Tensor:
         values: the weight's shape.
         dims: what its dimensions are: `out`, `in`, `k`, `expert`.
 
-    >>> import torch
     >>> matrix(torch.zeros(3, 7), ("in", "out")).shape
     torch.Size([7, 3])
     """
@@ -36,3 +37,19 @@ def unmatrix(values: Tensor, dims: tuple[str, ...], shape: tuple[int, ...]) -> T
     places = order(dims)
     turned = values.reshape(tuple(shape[i] for i in places))
     return turned.permute(tuple(sorted(range(len(places)), key=lambda i: places[i])))
+
+
+def gram(rows: Tensor) -> Tensor:
+    """XᵀX, [features, features], of rows X [n, features]; symmetric to the bit.
+
+    On a CPU by numpy, whose BLAS works out one triangle of a matrix times its own transpose: half of the
+    multiplications of torch's product.
+
+    >>> gram(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([[10., 14.],
+            [14., 20.]])
+    """
+    if rows.device.type != "cpu" or rows.dtype not in _BLAS:
+        return rows.T @ rows
+    x = rows.detach().numpy()
+    return torch.from_numpy(x.T @ x)

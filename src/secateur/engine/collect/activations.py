@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...core.matrix import gram
 from .observing import Accumulator, per_input, per_output
 
 
@@ -137,7 +138,7 @@ class Gram(Accumulator):
 
     def measure(self, values: Tensor) -> tuple[Tensor, int]:
         """xᵀx and n."""
-        return values.T @ values, values.shape[0]
+        return gram(values), values.shape[0]
 
     def take(self, measured: tuple[Tensor, int]) -> None:
         """Add them to the sums."""

@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from ...core.axes import wide
 from ...core.errors import DataError, PlanError
+from ...core.matrix import gram
 from ...core.random import derive
 from ...core.reads import Reader, readers
 from ..rewrite import evaluating
@@ -53,7 +54,7 @@ def gate_products(job: Job, option: float | None) -> Values:
     Shapes: [units, units] float64, under the name of the target.
     """
     dense = job if job.reference is None else replace(job, model=job.reference)
-    return _sums(dense, lambda gates: gates.T @ gates)
+    return _sums(dense, gram)
 
 
 def _mean(job: Job, each: Callable[[Tensor], Tensor]) -> Values:
