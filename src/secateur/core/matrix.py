@@ -50,6 +50,6 @@ def gram(rows: Tensor) -> Tensor:
             [14., 20.]])
     """
     if rows.device.type != "cpu" or rows.dtype not in _BLAS:
-        return rows.T @ rows
+        return rows.detach().T @ rows.detach()
     x = rows.detach().numpy()
     return torch.from_numpy(x.T @ x)
