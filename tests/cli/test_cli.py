@@ -311,3 +311,14 @@ def test_methods_fit_into_eighty_columns(
     names = {line.split("│")[1].strip() for line in lines if line.startswith("│")}
     assert names >= set(METHODS)
     assert not [line for line in lines if "…" in line]
+
+
+def test_what_decides_at_run_time_is_told_by_what_inputs_need() -> None:
+    from secateur.cli.progress import _summary
+
+    needed = {"mean": 30.0, "deviation": 5.0, "least": 20.0, "most": 41.0}
+    point = {"sparsity": 0.0, "run_time": {"dense": 60.0, "needed": needed}}
+    told = _summary({"points": [point], "seconds": 2.0})
+    assert "50.0 % on average, 68.3 % at worst" in told
+    assert "sparsity" not in told
+    assert "sparsity 25.00 %" in _summary({"points": [{"sparsity": 0.25}], "seconds": 2.0})

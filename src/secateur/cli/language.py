@@ -22,6 +22,7 @@ from ..engine.plan import nothing_of
 from ..engine.train import Training, preset
 from ..experiments.pretrained import takes_images
 from ..models.registry import BUILT_IN
+from .progress import decided
 from .words import settings
 
 if TYPE_CHECKING:
@@ -196,9 +197,9 @@ def _removed(record: dict[str, Any]) -> Iterator[str]:
             yield told
         return
     before, after = record["parameters"]
-    density = (record.get("pruning") or record)["points"][-1]["density"]
-    yield (
-        f"removed {1 - density:.2%} of the units: {before:,} parameters before, {after:,} after "
+    point = (record.get("pruning") or record)["points"][-1]
+    yield decided(point) or (
+        f"removed {1 - point['density']:.2%} of the units: {before:,} parameters before, {after:,} after "
         f"({after / before - 1:+.2%})"
     )
     if absent := (record.get("pruning") or record).get("absent"):

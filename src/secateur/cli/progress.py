@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -84,4 +84,14 @@ def _summary(event: dict[str, Any]) -> str:
     last = points[-1]
     seen = last.get("test") or last.get("val")
     shown = f"accuracy {100 * seen['accuracy']:.2f} %" if seen else ""
-    return f"sparsity {100 * last['sparsity']:.2f} % {shown} in {event['seconds']:.0f} s"
+    gone = decided(last) or f"sparsity {100 * last['sparsity']:.2f} %"
+    return f"{gone} {shown} in {event['seconds']:.0f} s"
+
+
+def decided(point: Mapping[str, Any]) -> str:
+    """What inputs need of a network that decides at run time; empty for others."""
+    work = point.get("run_time")
+    if not work:
+        return ""
+    mean, most = (100 * work["needed"][which] / work["dense"] for which in ("mean", "most"))
+    return f"MACs of an input {mean:.1f} % on average, {most:.1f} % at worst"
