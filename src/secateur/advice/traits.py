@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
+from ..core.run_time import RunTime
 from ..engine.collect.statistics import Reads, reads
 from ..engine.program import build, why_trained
 from .need import Takes
@@ -54,10 +55,12 @@ def traits_of(recipe: Recipe) -> Traits:
 
 
 def _reads(recipe: Recipe) -> Reads:
-    """The most that anything in it reads of the data; trials read inputs, or labels as well."""
+    """The most that anything in it reads of the data; trials and what calibrates do, too."""
     found = [reads(name) for name in recipe.observed()]
     trials: Reads = "labels" if recipe.allocator.labelled else "inputs"
     least: Reads = trials if recipe.allocator.tries else "nothing"
+    if isinstance(recipe.materialise, RunTime) and recipe.materialise.calibrates:
+        least = max(least, "inputs", key=ORDER.index)
     return max([least, *found], key=ORDER.index)
 
 
