@@ -14,6 +14,7 @@ from ..core.density import share
 from ..core.edits import Edits
 from ..core.errors import PlanError
 from ..core.labelled import split
+from ..core.modes import mode
 from ..core.random import generator
 from ..core.recipe import Recipe
 from ..core.run_time import RunTime, run_time_layers
@@ -22,7 +23,6 @@ from ..measure.run_time import measure_run_time
 from ..structure.example import arguments
 from .program import Prune
 from .step import budgets, score_all
-from .train.modes import mode
 from .view import ModelView
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from ..core.errors import PlanError
 from ..core.recipe import Recipe
 from ..criteria import Magnitude
 from ..precision import Integers, SharedWeights
-from ..recover import FineTune
 from ..schedule import Iterative, OneShot, Repeat
 from ..scope import Tensorwise
 from ..structure import Weights
+from .basic import fine_tuning
 
 
 @method(
@@ -64,7 +64,7 @@ def deep_compression(
         scope=Tensorwise(),
         allocator=allocator,
         schedule=schedule,
-        recovery=FineTune(length=fine_tune, lr_scale=lr_scale) if fine_tune else None,
+        recovery=fine_tuning(fine_tune, lr_scale),
         precision=SharedWeights(
             bits=bits, conv_bits=conv_bits, init=init, length=tune, lr_scale=tune_lr_scale
         ),

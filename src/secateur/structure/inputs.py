@@ -16,6 +16,7 @@ from ..core.axes import Structure
 from ..core.component import register
 from ..core.errors import PlanError
 from ..core.layout import along
+from ..core.modes import mode
 from ..core.types import Member, Target
 from .example import arguments
 from .prunable import Weight, call, chosen
@@ -137,14 +138,9 @@ def _run(model: nn.Module, example: Any, layers: list[str]) -> _Seen:
     """Run the network once and look on."""
     args, kwargs = arguments(example)
     first = next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
-    seen, modes = _Seen(len(first)), {m: m.training for m in model.modules()}
-    try:
-        model.eval()
-        with torch.no_grad(), _followed(model, seen, set(layers)), seen:
-            call(model, example)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    seen = _Seen(len(first))
+    with mode(model, train=False), torch.no_grad(), _followed(model, seen, set(layers)), seen:
+        call(model, example)
     return seen
 
 

@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.parametrize import is_parametrized
 
 from ..core.errors import DataError, PlanError
+from ..core.modes import mode
 from ..core.names import pick
 
 _OUT_IN = (nn.Linear, _ConvNd, nn.MultiheadAttention, nn.RNNBase)
@@ -116,14 +117,10 @@ def _order(model: nn.Module, layers: dict[str, nn.Module], example: Any) -> Iter
     """Names of `layers` in the order in which a forward pass on `example` runs them."""
     ran: list[str] = []
     hooks = [m.register_forward_hook(lambda *_, n=n: ran.append(n)) for n, m in layers.items()]
-    modes = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad():
-            model.eval()
+        with mode(model, train=False), torch.no_grad():
             call(model, example)
     finally:
-        for module, training in modes.items():  # one by one: parts may be frozen in eval mode
-            module.training = training
         for hook in hooks:
             hook.remove()
     return iter(ran)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as tree
 
 from ...core.errors import DataError, PlanError
+from ...core.modes import mode
 from ..collect.observing import forward
 from .activations import Activations
 from .blocks import WHOLE, Block
@@ -126,17 +127,14 @@ class Conductor:
         for name, block in self.blocks.items():
             block.module.forward = self._stand_in(name, block.module.forward)
             hooks.append(block.module.register_forward_hook(self._after(name), with_kwargs=True))
-        modes = {module: module.training for module in self.model.modules()}
-        self.model.eval()
         try:
-            yield self
+            with mode(self.model, train=False):
+                yield self
         finally:
             for hook in hooks:
                 hook.remove()
             for block in self.blocks.values():
                 del block.module.forward
-            for module, mode in modes.items():
-                module.training = mode
 
     def _stand_in(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:

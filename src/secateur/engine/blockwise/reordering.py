@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from ...core.axes import Reorder
 from ...core.errors import PlanError
 from ...core.matrix import matrix
+from ...core.modes import mode
 from ...core.recipe import Recipe
 from ...core.types import Target
 from ...structure.free_order import FreeOrder, Moves, Part, free_orders, move
@@ -20,7 +21,6 @@ from ...structure.graph.errors import ProofError
 from ...structure.graph.proof import TOLERANCE, difference, floats
 from ..collect.observing import forward
 from ..step import score_all
-from ..train.modes import mode
 from .blocks import Block
 from .conductor import Batch, Conductor
 from .gathering import statistics

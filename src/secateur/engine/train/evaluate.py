@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from ...core.errors import DataError, NumberError
 from ...core.labelled import call, predictions, split, to
+from ...core.modes import mode
 from .device import device_of
 from .loss import check_classes
-from .modes import mode
 
 
 @torch.no_grad()

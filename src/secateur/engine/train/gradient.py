@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from ...core.errors import DataError, PlanError
 from ...core.labelled import Inputs, call, chunks, predictions, samples, share, to, weight
+from ...core.modes import mode
 from ...core.run_time import penalties
 from .device import Hardware
 from .loss import check_classes, distilled
-from .modes import mode
 from .spec import Training
 
 Loss = Callable[[Any, Tensor], Tensor]

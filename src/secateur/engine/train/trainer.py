@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...core.cost import Cost, Counts
 from ...core.errors import DataError, PlanError
 from ...core.labelled import Inputs, split
+from ...core.modes import mode
 from ...core.random import derive, seeded
 from ...core.training import Pressure
 from ...core.types import Target
@@ -23,7 +24,6 @@ from .ema import Average
 from .gated import Gated
 from .gradient import Gradient, Loss
 from .meter import Meter
-from .modes import mode
 from .optimiser import parameter_groups
 from .push import Push
 from .spec import Training

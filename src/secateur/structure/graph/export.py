@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
+from secateur.core.modes import mode
 from secateur.core.random import seeded
 
 EXPORT_FAILURES = (
@@ -138,18 +139,14 @@ def said(error: Exception) -> str:
 @contextmanager
 def as_traced(model: nn.Module) -> Iterator[None]:
     """Evaluation mode and no key-value cache, for the time of the tracing; all is as before after it."""
-    training = {module: module.training for module in model.modules()}
     configs = [c for c in _configs(model) if getattr(c, "use_cache", None)]
-    model.eval()
     for config in configs:
         config.use_cache = False
     place = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
-        with caches_kept(model), drawing_alike(place):
+        with mode(model, train=False), caches_kept(model), drawing_alike(place):
             yield
     finally:
-        for module, mode in training.items():
-            module.training = mode
         for config in configs:
             config.use_cache = True
 

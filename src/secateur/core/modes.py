@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def mode(model: nn.Module, train: bool) -> Iterator[None]:
-    """Inside, every module trains (or evaluates); outside, each is as it was."""
+    """Inside, every module trains (or evaluates); outside, each is as it was: parts may be frozen."""
     before = {module: module.training for module in model.modules()}
     model.train(train)
     try:
