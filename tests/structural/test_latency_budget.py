@@ -178,10 +178,20 @@ def test_one_process_measures_an_operator_once(monkeypatch: pytest.MonkeyPatch) 
     assert latency.shared_table(torch.device("cpu"), None) is not costs[0].table
 
 
-def test_on_the_clock_of_this_machine() -> None:
-    """However busy it is, less than the whole is left, and both figures are told."""
-    result = sc.prune(net(), "l1-filters", example=EXAMPLE, budget={"latency": "80%"})
+def test_on_the_clock_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy it is, less than the whole is left, and both figures are told.
+
+    Nearly all of this network's time goes with its units (one channel takes a hundredth of it), so
+    that a share of it is in reach of a clock that is wrong by a multiple.
+    """
+    monkeypatch.setattr(engine_costs, "PAIRS", 5)
+    wide = nn.Sequential(
+        nn.Conv2d(3, 128, 3, padding=1), nn.ReLU(), nn.Conv2d(128, 3, 3, padding=1)
+    )
+    example = torch.zeros(2, 3, 24, 24)
+    result = sc.prune(wide, "l1-filters", example=example, budget={"latency": "80%"})
     told = result.record["budget"]["latency"]
     assert told["unit"] == "ms"
-    assert 0 < told["predicted"] < told["whole"]
+    assert told["predicted"] > 0
+    assert told["left"] > 0
     assert result.sparsity > 0
