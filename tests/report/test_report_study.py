@@ -40,6 +40,26 @@ def test_settings_other_than_density_make_another_series(tmp_path):
     assert found == {"SynFlow (rounds=1)": 2, "SynFlow (rounds=100)": 2}
 
 
+def test_a_dense_network_of_few_values_is_no_dense_network(tmp_path):
+    """It comes first here; the others are compared with the network before its weights were coded."""
+    for bits in ({"bits": 2}, {}):
+        made = fake.Fake("dense", "Coded", options={"precision": {"name": "shared", **bits}})
+        one = fake.result(made, (), 1, [1], 100)
+        coded = {**one["points"][0], "moment": "coded", "bytes_stored": 7}
+        coded["test"] = {"accuracy": 0.5 + 0.1 * len(bits), "loss": 1.0, "n": 100}
+        fake.save(tmp_path, one | {"points": [*one["points"], coded], "started": "2024-01-01T"})
+    fake.save(tmp_path, pruned := fake.result(fake.METHODS[4], (0.5,), 1, [1], 100))
+    study = open_study(tmp_path)
+    assert study.baseline.accuracy.mean == one["points"][0]["test"]["accuracy"]
+    found = {s.label: [(p.accuracy.mean, s.slot) for p in s.finals] for s in study.series}
+    assert {label: rows[0][0] for label, rows in found.items()} == {
+        "Coded (bits=2)": 0.6, "Coded (bits=default)": 0.5,
+        "SNIP": pruned["points"][-1]["test"]["accuracy"],
+    }  # fmt: skip
+    assert [s.label for s in study.series if s.sparse] == ["SNIP"]
+    assert study.best()[0].label == "SNIP"
+
+
 def test_change_is_paired_by_seed(study):
     series = study.series[0]
     change = study.change(series, series.finals[0])

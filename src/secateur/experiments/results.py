@@ -40,7 +40,8 @@ class Point(Value):
 
     Attributes:
         round: updates done so far.
-        moment: `trained`, `pruned` (before recovery) or `recovered`; empty where not told.
+        moment: `trained`, `pruned` (before recovery), `recovered` or `coded` (its weights take few values);
+            empty where not told.
         density, sparsity: over the prunable weights; `density_all` over all parameters.
         test, val: evaluations; None where there was none.
         params, nonzero, macs, macs_nonzero: counts.
@@ -67,6 +68,11 @@ class Point(Value):
     empty: tuple[str, ...] = ()
     unreachable: tuple[str, ...] = ()
     seconds: float | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was done to the network yet: all weights are there, none takes few values."""
+        return self.density == 1 and self.moment != "coded"
 
     @property
     def collapsed(self) -> tuple[str, ...]:

@@ -138,6 +138,11 @@ class CurvePoint:
         """Removed share over seeds."""
         return Summary(tuple(point.sparsity for point in self.points.values()))
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is the dense network."""
+        return all(point.whole for point in self.points.values())
+
     @cached_property
     def by_seed(self) -> dict[int, float]:
         """Seed -> accuracy."""
@@ -175,7 +180,8 @@ def final_points(run: RunResult, metric: Metric) -> dict[int, Point]:
 def curve(runs: Sequence[RunResult], metric: Metric = "test") -> tuple[CurvePoint, ...]:
     """The curve of one method: points of runs matched by configuration and round, dense first.
 
-    Dense states of several configurations are one training and become one point.
+    Dense states of several configurations are one training and become one point; a network whose weights
+    take few values is none of them, though all be there.
 
     Args:
         runs: of one method, any configurations and seeds.
@@ -183,11 +189,17 @@ def curve(runs: Sequence[RunResult], metric: Metric = "test") -> tuple[CurvePoin
     """
     cells: dict[tuple[str, int], dict[int, tuple[RunResult, Point]]] = {}
     for run in runs:
-        for round, point in final_points(run, metric).items():
-            key = ("dense", 0) if point.density == 1 else (run.digest, round)
+        for point in (*_dense(run, metric), *final_points(run, metric).values()):
+            key = ("dense", 0) if point.whole else (run.digest, point.round)
             cells.setdefault(key, {}).setdefault(run.seed, (run, point))
     points = [_curve_point(cell, metric) for cell in cells.values()]
-    return tuple(sorted(points, key=lambda point: -point.density.mean))
+    return tuple(sorted(points, key=lambda point: (-point.density.mean, not point.whole)))
+
+
+def _dense(run: RunResult, metric: Metric) -> tuple[Point, ...]:
+    """The last dense state of the first round that has one; weights may be coded later in that round."""
+    found = [p for p in run.points if p.whole and getattr(p, metric) is not None]
+    return tuple(p for p in found if p.round == found[0].round)[-1:]
 
 
 def _curve_point(cell: Mapping[int, tuple[RunResult, Point]], metric: Metric) -> CurvePoint:

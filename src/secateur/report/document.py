@@ -94,7 +94,7 @@ def _lead(study: Study, words: Words) -> str:
         return words("head.lead.no_dense")
     dense, best = say.percent(study.baseline.accuracy.mean), study.best()
     if best is None:
-        pruned = any(series.pruned for series in study.series)
+        pruned = any(series.sparse for series in study.series)
         return words("head.lead.none" if pruned else "head.lead.only_dense", dense=dense)
     series, point = best
     return words(

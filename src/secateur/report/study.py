@@ -48,8 +48,13 @@ class Series:
 
     @cached_property
     def pruned(self) -> tuple[CurvePoint, ...]:
+        """The points at which something is pruned, or weights take few values."""
+        return tuple(point for point in self.curve if not point.whole)
+
+    @cached_property
+    def sparse(self) -> tuple[CurvePoint, ...]:
         """The points below density 1."""
-        return tuple(point for point in self.curve if point.density.mean < 1)
+        return tuple(point for point in self.pruned if point.density.mean < 1)
 
     @cached_property
     def finals(self) -> tuple[CurvePoint, ...]:
@@ -127,7 +132,9 @@ class Study:
 
     def best(self, loss: float = 0.01) -> tuple[Series, CurvePoint] | None:
         """The sparsest network of all that loses at most `loss` accuracy against the dense one."""
-        near = [(s, p) for s in self.series if (p := self.near_dense(s, loss)) is not None]
+        near = [
+            (s, p) for s in self.series if s.sparse and (p := self.near_dense(s, loss)) is not None
+        ]
         return max(near, key=lambda pair: pair[1].sparsity.mean) if near else None
 
     def near_dense(self, series: Series, loss: float = 0.01) -> CurvePoint | None:
@@ -158,7 +165,7 @@ def make_study(results: Results) -> Study:
     metric: Metric = "test" if all(_tested(run) for run in results.runs) else "val"
     palette = Palette()
     curves = [(label, runs, curve(runs, metric)) for label, runs in _grouped(results.runs)]
-    pruned = [one for one in curves if any(point.density.mean < 1 for point in one[2])]
+    pruned = [one for one in curves if any(not point.whole for point in one[2])]
     palette.reserve((label, runs[0].method) for label, runs, _ in pruned)
     series = tuple(
         Series(label, runs[0].method, palette.slot(label, runs[0].method), runs, points)
@@ -192,7 +199,12 @@ def _split(label: str, runs: Sequence[RunResult]) -> Iterable[tuple[str, tuple[R
 def _labelled(label: str, config: Mapping[str, Any], names: Sequence[str]) -> str:
     """The label with the settings that tell it from others: `SynFlow (rounds=1)`."""
     values = flat(config)
-    told = [f"{name.rsplit('.', 1)[-1]}={values.get(name)}" for name in names]
+    owners = {name.rpartition(".")[0] for name in values}
+    told = [
+        f"{name.rsplit('.', 1)[-1]}={values.get(name, 'default')}"
+        for name in names
+        if name in values or name.rpartition(".")[0] in owners  # of a part that it has
+    ]
     return f"{label} ({', '.join(told)})" if told else label
 
 
@@ -202,6 +214,4 @@ def _dense(runs: Sequence[RunResult], metric: Metric) -> dict[str, CurvePoint]:
     for run in sorted(runs, key=lambda run: run.method != "dense"):
         groups.setdefault(setting(run), []).append(run)
     found = {key: curve(members, metric)[:1] for key, members in groups.items()}
-    return {
-        key: points[0] for key, points in found.items() if points and points[0].density.mean == 1
-    }
+    return {key: points[0] for key, points in found.items() if points and points[0].whole}

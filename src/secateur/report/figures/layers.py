@@ -36,12 +36,12 @@ def layers(study: Study, words: Words) -> Figure | None:
 
 def _chosen(study: Study) -> tuple[Chosen, float]:
     """Per series the point nearest to the largest sparsity that all of them reach."""
-    told = [s for s in study.series if any(_densities(point) for point in s.pruned)]
+    told = [s for s in study.series if any(_densities(point) for point in s.sparse)]
     if not told:
         return [], 0.0
-    sparsity = min(max(point.sparsity.mean for point in s.pruned) for s in told)
+    sparsity = min(max(point.sparsity.mean for point in s.sparse) for s in told)
     return [
-        (s, min(s.pruned, key=lambda p: abs(p.sparsity.mean - sparsity))) for s in told
+        (s, min(s.sparse, key=lambda p: abs(p.sparsity.mean - sparsity))) for s in told
     ], sparsity
 
 
