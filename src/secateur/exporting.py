@@ -70,7 +70,7 @@ def export(
         example: an input, for `pt2` and `onnx`; by default one like that on which the network was
             traced. With two samples or more the file takes any batch size, where the network does.
         kind: of GGUF: `f32` (the default), `f16`, `q8_0` or `q4_0`; of torchao: `int8` (the default)
-            or `int4`.
+            or `int4`; other formats have none.
         tokenizer: of GGUF; an artifact's own by default.
         equal_widths: of GGUF: give narrower layers neurons and heads of zeros, up to the widest.
             This computes the same, and fits the families whose layout has one width for all.
@@ -83,6 +83,7 @@ def export(
     True
     """
     path, format_ = Path(out), _format(Path(out), to)
+    _refuse_ignored(format_, kind, equal_widths)
     if format_ == "gguf":
         source = _source(what, trust)
         _refuse_run_time(source, format_)
@@ -100,6 +101,17 @@ def export(
         return save_torchao(model, path, kind or "int8", run, overwrite=overwrite)
     made = _program(model, path, format_, example, overwrite)
     return replace(made, notes=(*made.notes, MASKED)) if run_time_layers(model) else made
+
+
+def _refuse_ignored(format_: str, kind: str | None, equal_widths: bool) -> None:
+    """What another format has would be passed over."""
+    if kind is not None and format_ not in ("gguf", TORCHAO):
+        raise PlanError(
+            f"{format_} has no kinds, and '{kind}' would be ignored; leave it out, or export to gguf or "
+            f"{TORCHAO}"
+        )
+    if equal_widths and format_ != "gguf":
+        raise PlanError(f"equal widths are of gguf, {format_} has any widths; leave them out")
 
 
 def _refuse_run_time(model: nn.Module | Path, format_: str) -> None:
@@ -122,7 +134,7 @@ def _format(path: Path, to: str | None) -> str:
             return name
     raise PlanError(
         f"'{path.name}' does not say its format; end it with {', '.join(FORMATS.values())}, or pass "
-        f"to={'|'.join(FORMATS)}"
+        f"to={'|'.join((*FORMATS, TORCHAO))}"
     )
 
 

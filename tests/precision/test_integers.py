@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import secateur as sc
-from secateur.core.errors import PlanError, StorageError
+from secateur.core.errors import NumberError, PlanError, StorageError
 from secateur.precision import Integers
 from tests.engine.test_execute import data, network, training
 
@@ -30,7 +31,7 @@ def by_definition(weight: Tensor, bits: int) -> Tensor:
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("shape", [(6, 10), (4, 3, 3, 3)])
+@pytest.mark.parametrize("shape", [(6, 10), (4, 3, 3, 3), (5, 1), (4, 1, 1, 1)])
 def test_rounding_is_its_definition_and_twice_is_once(bits: Any, shape: tuple[int, ...]) -> None:
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     weight[weight.abs() < 0.5] = 0
@@ -133,6 +134,13 @@ def test_torchao_reads_the_file_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert torch.allclose(torch.tensor([float(w) for w in said[2:]]), wanted, atol=1e-5)
 
 
+def test_an_export_says_which_weights_stay_floats(tmp_path: Path) -> None:
+    net = nn.ModuleDict({"a": nn.MultiheadAttention(4, 2), "r": nn.GRU(4, 4), "h": nn.Linear(4, 4)})
+    made = sc.export(net, tmp_path / "a.safetensors", to="torchao")
+    said = "as they are: a.out_proj, a.in_proj_weight, r.weight_ih_l0, r.weight_hh_l0"
+    assert made.notes == ("int8 weights", said)
+
+
 def llama() -> Any:
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(
@@ -169,9 +177,23 @@ def test_refusals(tmp_path: Path) -> None:
         sc.export(network(), path, to="torchao", kind="int7")
     with pytest.raises(PlanError, match="has none with weights of its own"):
         sc.export(nn.Sequential(nn.Conv1d(2, 2, 3)), path, to="torchao")
+    with pytest.raises(PlanError, match=r"state-dict has no kinds, and 'int4' would be ignored"):
+        sc.export(network(), path, kind="int4")
+    with pytest.raises(PlanError, match="equal widths are of gguf, torchao has any"):
+        sc.export(network(), path, to="torchao", equal_widths=True)
+    with pytest.raises(PlanError, match=r"0\.weight is float64; convert .* model\.float\(\)"):
+        sc.prune(nn.Sequential(nn.Linear(4, 4)).double(), "dense", quantise=8)
+    with pytest.raises(NumberError, match="weight 'weight' holds NaN"):
+        sc.prune(
+            nn.Linear(2, 2).requires_grad_(False).apply(lambda m: m.weight.fill_(math.nan)),
+            "dense",
+            quantise=8,
+        )
     transformers = pytest.importorskip("transformers")
     small = transformers.GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=16, n_positions=8)
-    with pytest.raises(PlanError, match=r"c_attn\.weight is stored as \['in', 'out'\]\. Exclude"):
+    with pytest.raises(
+        PlanError, match=r"c_attn\.weight is stored as \['in', 'out'\]\. Exclude these: in"
+    ):
         sc.prune(transformers.GPT2LMHeadModel(small), "magnitude", density=0.5, quantise=8)
 
 

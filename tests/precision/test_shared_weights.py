@@ -167,6 +167,16 @@ def test_any_method_shares_without_training() -> None:
         assert len(values[values != 0].unique()) <= 3, name
 
 
+def test_what_is_a_convolution_its_dimensions_say() -> None:
+    """Experts in one tensor have three dimensions, too."""
+    weight, rng = torch.randn(4, 8, 8), torch.Generator()
+    keep = torch.ones_like(weight, dtype=torch.bool)
+    for dims, values in ((("expert", "out", "in"), 3), (("out", "in", "k"), 15)):
+        shared = SharedWeights(bits=2, conv_bits=4, init="density")
+        decided = shared.start(weight, keep, dims, rng)
+        assert len(shared.coded(weight, keep, decided).unique()) == values
+
+
 def test_refusals() -> None:
     with pytest.raises(PlanError, match="give share"):
         sc.recipe("magnitude", tune="1ep")
@@ -174,6 +184,9 @@ def test_refusals() -> None:
         sc.recipe("magnitude", share=9)
     with pytest.raises(PlanError, match="one round"):
         sc.recipe("deep-compression", layers={"0": 0.5}, rounds=2)
+    for option in ({"share": 3}, {"quantise": 8}):  # its own bits and tuning would be passed over
+        with pytest.raises(PlanError, match=r"the method has precision 'shared.* already"):
+            sc.recipe("deep-compression", **option)
     recipe = sc.recipe("magnitude", density=0.5, share=2)
     excluded = recipe.model_copy(update={"precision": SharedWeights(exclude=("*",))})
     with pytest.raises(PlanError, match="none is left here"):

@@ -34,7 +34,7 @@ def export(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file")] = False,
 ) -> None:
-    """Write an artifact as .pt2, ONNX, GGUF or a plain state dict, read back and compared."""
+    """Write an artifact as .pt2, ONNX, GGUF, state dict or torchao's integers, read back and compared."""
     print(
         write(
             artifact, out, to=to, kind=kind, equal_widths=equal_widths,

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from .errors import NumberError
+
 
 def finite(values: Tensor) -> bool:
     """No NaN, no infinity: the least and the largest value tell (a NaN is both of them).
@@ -20,3 +22,11 @@ def finite(values: Tensor) -> bool:
     values = values.detach()  # turned to the order in which it lies: ten times as fast
     values = values.permute(sorted(range(values.ndim), key=values.stride, reverse=True))
     return all(math.isfinite(float(edge)) for edge in values.aminmax())
+
+
+def check_weight(name: str, value: Tensor) -> None:
+    """Refuse a weight that holds NaN or infinite values."""
+    if not finite(value):
+        raise NumberError(
+            f"weight '{name}' holds NaN or infinite values; repair or retrain the model first"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .extras import need
 
@@ -26,6 +26,11 @@ def largest(bits: int) -> int:
 
 def steps(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """([out, 1, ...] s = max |w| / largest of each output channel, [out, 1, ...] int8 zeros)."""
+    if (
+        weight.shape[1:].numel() == 1
+    ):  # which torchao takes for one step for all; a zero changes no maximum
+        scale, zero = steps(nn.functional.pad(weight.flatten(1), (0, 1)), bits)
+        return scale.view_as(weight), zero.view_as(weight)
     primitives = _primitives()
     most = largest(bits)
     return primitives.choose_qparams_affine(

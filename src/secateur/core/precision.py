@@ -13,6 +13,8 @@ from torch import Tensor
 from .component import Component, Registry
 from .time import TimeField
 
+Dims = tuple[str, ...]
+
 
 class Precision(Component, ABC):
     """In how FEW VALUES what is left is told: the last stage of a recipe, when nothing is pruned any more.
@@ -33,15 +35,18 @@ class Precision(Component, ABC):
     lr_scale: float = Field(default=0.01, gt=0, allow_inf_nan=False)
     exclude: tuple[str, ...] = ()
 
-    def check(self, dims: Mapping[str, tuple[str, ...]]) -> None:
-        """Refuse weights (name -> what its dimensions are) that it cannot code, before anything is done."""
+    def check(self, weights: Mapping[str, Tensor], dims: Mapping[str, Dims]) -> None:
+        """Refuse weights that it cannot code, before anything is done; both arguments by the same names."""
 
-    def start(self, weight: Tensor, keep: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+    def start(
+        self, weight: Tensor, keep: Tensor, dims: Dims, rng: torch.Generator
+    ) -> dict[str, Tensor]:
         """What is decided of one weight when the stage begins, by names; checkpoints keep it.
 
         Args:
             weight: [out, in, kernel...] float, zero where pruned.
             keep: bool of the same shape.
+            dims: what its dimensions are: `out`, `in`, `k` for a kernel's, `expert`.
             rng: a CPU generator.
         """
         return {}

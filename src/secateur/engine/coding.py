@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from ..core.errors import PlanError
+from ..core.finite import check_weight
 from ..core.names import pick
-from ..core.precision import Precision
+from ..core.precision import Dims, Precision
 from ..core.recipe import Recipe
 from ..structure.prunable import prunable
 from .train.coded import Coded
@@ -17,19 +18,19 @@ if TYPE_CHECKING:
     from .run import Run
 
 
-def coded_weights(model: nn.Module, precision: Precision) -> tuple[str, ...]:
-    """Names of the weights that a precision codes: all of layers, but those it excludes and tied tables."""
+def coded_weights(model: nn.Module, precision: Precision) -> dict[str, Dims]:
+    """Name -> dimensions of what is coded: weights of layers, but tied tables and what it excludes."""
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     weights = {w.name: w for w in prunable(model) if id(w.tensor) not in tables}
     left_out = set(pick(precision.exclude, weights))
-    names = tuple(name for name in weights if name not in left_out)
-    if not names:
+    dims = {name: weight.dims for name, weight in weights.items() if name not in left_out}
+    if not dims:
         raise PlanError(
             f"precision '{precision.name}' codes the weights of linear layers and convolutions, and none "
             "is left here; exclude less"
         )
-    precision.check({name: weights[name].dims for name in names})
-    return names
+    precision.check({name: weights[name].tensor for name in dims}, dims)
+    return dims
 
 
 def check_coding(model: nn.Module, recipe: Recipe) -> None:
@@ -42,8 +43,10 @@ def coder(run: Run) -> Coded:
     """The run's precision at the beginning of its stage."""
     precision = run.recipe.precision
     assert precision is not None
-    names = coded_weights(run.model, precision)
-    return Coded(run.model, precision, names, run.elements(), run.setting.seed)
+    dims = coded_weights(run.model, precision)
+    for name in dims:
+        check_weight(name, run.model.get_parameter(name).detach())
+    return Coded(run.model, precision, dims, run.elements(), run.setting.seed)
 
 
 def code(run: Run) -> None:

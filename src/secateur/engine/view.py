@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..core.cost import Costs
 from ..core.errors import NumberError, PlanError
-from ..core.finite import finite
+from ..core.finite import check_weight, finite
 from ..core.random import generator
 from ..core.trial import Trial
 from ..core.types import Groups, Scores, Target, element_masks, keep_all
@@ -75,10 +75,8 @@ class ModelView:
     def weight(self, param: str) -> Tensor:
         """The parameter's current value, detached; NaN or infinite values are refused."""
         value = self._params[param].detach()
-        if not value.is_meta and not finite(value):
-            raise NumberError(
-                f"weight '{param}' holds NaN or infinite values; repair or retrain the model first"
-            )
+        if not value.is_meta:
+            check_weight(param, value)
         return value
 
     @cached_property

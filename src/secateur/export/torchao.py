@@ -56,7 +56,12 @@ def save_torchao(
         return None if run is None else _far(run(again), run(model))
 
     difference = tried_out(path, overwrite, make)
-    notes = (f"{kind} weights", *([f"as they are: {', '.join(left[:5])}"] if left else []))
+    floats = [*left, *_others(made)]
+    more = f", {len(floats) - 5} more" if len(floats) > 5 else ""
+    notes = (
+        f"{kind} weights",
+        *([f"as they are: {', '.join(floats[:5])}{more}"] if floats else []),
+    )
     return Exported(path, "torchao", path.stat().st_size, difference, notes=notes)
 
 
@@ -90,6 +95,15 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
         table = isinstance(module, nn.Embedding)
         if isinstance(weight, nn.Parameter) and weight.dim() > 1 and not table:
             yield name, module
+
+
+def _others(model: nn.Module) -> list[str]:
+    """Matrices by other names than `weight` (attention's `in_proj_weight`, recurrent layers', experts')."""
+    return [
+        name
+        for name, p in model.named_parameters()
+        if p.dim() > 1 and name.rpartition(".")[2] != "weight"
+    ]
 
 
 def _tensor(weight: Tensor, bits: int) -> Tensor:

@@ -77,6 +77,11 @@ def with_few_values(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Rec
 
     `share`: 2^`share` - 1 values a layer, found by k-means; `quantise`: integers of 8 or 4 bits.
     """
+    if recipe.precision is not None:
+        raise PlanError(
+            f"{', '.join(given)}: the method has precision '{recipe.precision}' already, which would be left "
+            "out; use the method's own options, or share and quantise with another method"
+        )
     bits = {word: given[word] for word in ("share", "quantise") if word in given}
     if len(bits) != 1:
         raise PlanError(

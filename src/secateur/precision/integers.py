@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from ..core.component import register
 from ..core.errors import PlanError
 from ..core.extras import need
 from ..core.integers import Bits, rounded
-from ..core.precision import Precision
+from ..core.precision import Dims, Precision
 
 
 @register("integers")
@@ -34,14 +35,21 @@ class Integers(Precision):
     bits: Bits = 8
     lr_scale: float = Field(default=0.1, gt=0, allow_inf_nan=False)
 
-    def check(self, dims: Mapping[str, tuple[str, ...]]) -> None:
-        """Steps belong to output channels, which have to be the first dimension."""
+    def check(self, weights: Mapping[str, Tensor], dims: Mapping[str, Dims]) -> None:
+        """Steps belong to output channels, which have to be the first dimension; doubles have none."""
         need("torchao.quantization", "precision 'integers'")
         turned = [name for name, words in dims.items() if words[0] != "out"]
         if turned:
             raise PlanError(
                 f"precision 'integers' has a step for each output channel, the first dimension; {turned[0]} "
-                f"is stored as {list(dims[turned[0]])}. Exclude {'it' if len(turned) == 1 else 'these'}"
+                f"is stored as {list(dims[turned[0]])}. Exclude {'it' if len(turned) == 1 else 'these'}: in "
+                f"the recipe, precision=Integers(bits={self.bits}, exclude={tuple(turned[:3])})"
+            )
+        double = next((name for name, w in weights.items() if w.dtype is torch.float64), None)
+        if double is not None:
+            raise PlanError(
+                f"precision 'integers' rounds float32, bfloat16 and float16, and {double} is float64; "
+                "convert the network with model.float(), or let its weights share values"
             )
 
     def coded(self, weight: Tensor, keep: Tensor, decided: Mapping[str, Tensor]) -> Tensor:

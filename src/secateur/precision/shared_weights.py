@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ..core.component import register
-from ..core.precision import Precision
+from ..core.precision import Dims, Precision
 from .clusters import Init, first_centroids, k_means, nearest
 
 
@@ -20,11 +20,11 @@ class SharedWeights(Precision):
 
     k-means from the weights as they are; which weights share a value then never changes. While the network
     trains each centroid follows the sum of its weights' gradients, ∂L/∂c = Σ_{w in c} ∂L/∂w, and pruned
-    weights stay zero. Layers are clustered apart; one with fewer than 2^bits weights has one value for
-    every two of them.
+    weights stay zero. Layers are clustered apart; one with fewer than 2 (2^bits - 1) kept weights has a value
+    for every two of them.
 
     Attributes:
-        bits: of the values of linear layers, 1 to 8.
+        bits: of the values of all layers but convolutions, 1 to 8.
         conv_bits: of those of convolutions.
         init: where the centroids begin: `linear` from the least weight to the largest, which the
             paper finds best as it spares the few large weights; `density` where there are many weights;
@@ -40,12 +40,14 @@ class SharedWeights(Precision):
     conv_bits: int = Field(default=8, ge=1, le=8)
     init: Init = "linear"
 
-    def start(self, weight: Tensor, keep: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+    def start(
+        self, weight: Tensor, keep: Tensor, dims: Dims, rng: torch.Generator
+    ) -> dict[str, Tensor]:
         """`index`: which centroid each element belongs to; that of pruned ones means nothing."""
         index = torch.zeros(weight.shape, dtype=torch.uint8, device=weight.device)
         values = weight[keep].double().cpu().numpy()  # [kept]
         if values.size:
-            bits = self.conv_bits if weight.dim() > 2 else self.bits
+            bits = self.conv_bits if "k" in dims else self.bits
             k = max(1, min(2**bits - 1, values.size // 2))
             ordered = np.sort(values)
             draw = np.random.default_rng(int(torch.randint(2**31, (), generator=rng)))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ...core.precision import Precision
+from ...core.precision import Dims, Precision
 from ...core.random import generator
 from .own import put_back
 
@@ -21,7 +21,7 @@ class Coded:
     Args:
         model: whose weights are stood in for; they are its own again after every batch.
         precision: what codes them.
-        names: of the parameters that are coded.
+        dims: of the parameters that are coded, by name.
         masks: of parameters; one without is kept whole.
         seed: of all that is drawn.
     """
@@ -30,13 +30,13 @@ class Coded:
         self,
         model: nn.Module,
         precision: Precision,
-        names: tuple[str, ...],
+        dims: Mapping[str, Dims],
         masks: Mapping[str, Tensor],
         seed: int = 0,
     ) -> None:
         self.precision = precision
         params = dict(model.named_parameters())
-        self._params = {name: params[name] for name in names}
+        self._params = {name: params[name] for name in dims}
         self._keep = {
             name: masks.get(name, torch.ones_like(p, dtype=torch.bool))
             for name, p in self._params.items()
@@ -44,7 +44,7 @@ class Coded:
         self.learned: dict[str, Tensor] = {}
         for name, p in self._params.items():
             rng = generator(seed, "precision", name)
-            decided = precision.start(p.detach(), self._keep[name], rng)
+            decided = precision.start(p.detach(), self._keep[name], dims[name], rng)
             self.learned |= {f"{name}/{word}": value for word, value in decided.items()}
 
     @contextmanager
