@@ -164,7 +164,7 @@ def _times(model: PreTrainedModel, ids: list[int], config: Any) -> list[float]:
     inputs = torch.tensor([ids], device=device_of(model))  # [1, prompt]
     clock = _Clock()
     begin = time.perf_counter()
-    model.generate(  # type: ignore[operator]
+    model.generate(
         input_ids=inputs,
         attention_mask=torch.ones_like(inputs),
         generation_config=config,

@@ -53,7 +53,7 @@ class Subject:
             train = self.questions.train
             source = str(train_small(root / "model", train, study.model.small, study.seed, tell))
         self.model, self.tokenizer = load_model(source, study.model)
-        self.model.to(device)  # type: ignore[arg-type]
+        self.model.to(device)
         self._seen: dict[str, dict[str, Tensor]] = {}
         self._asked: dict[str, set[str]] = {}
         """Statistic -> parameters it was taken for, those that have none included."""
