@@ -204,13 +204,14 @@ def _program(model: nn.Module, path: Path, format_: str, example: Any, overwrite
 def _runner(model: nn.Module, example: Any) -> Callable[[nn.Module], list[Tensor]] | None:
     """The outputs of a network on the example, or on one as it was traced on; None where none is known."""
     origin = origin_of(model)
-    if example is None and origin is not None and origin.example is not None:
-        example = example_like(origin.example)
+    remembered = origin.example if example is None and origin is not None else None
+    if remembered is not None:
+        example = example_like(remembered)
     if example is None:
         return None
     args, kwargs = arguments(example)
     with torch.no_grad(), as_traced(model):
-        _first_run(model, lambda: tensors(model(*args, **kwargs)), example is not None)
+        _first_run(model, lambda: tensors(model(*args, **kwargs)), remembered is not None)
 
     def run(network: nn.Module) -> list[Tensor]:
         with torch.no_grad(), as_traced(network):

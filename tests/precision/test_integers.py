@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import subprocess
 import sys
@@ -189,6 +190,13 @@ def test_refusals(tmp_path: Path) -> None:
             "dense",
             quantise=8,
         )
+    net = nn.Linear(2, 2)
+    with pytest.raises(PlanError, match=r"weight is float64; convert .*, or export its state-dict"):
+        sc.export(copy.deepcopy(net).double(), path, to="torchao")
+    with pytest.raises(PlanError, match=r"Linear does not run on the example: .*\(2x3 and 2x2\)"):
+        sc.export(net, path, to="torchao", example=torch.ones(2, 3))
+    with torch.no_grad(), pytest.raises(NumberError, match="weight 'weight' holds NaN"):
+        sc.export(net.apply(lambda m: m.weight.fill_(math.nan)), path, to="torchao")
     transformers = pytest.importorskip("transformers")
     small = transformers.GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=16, n_positions=8)
     with pytest.raises(

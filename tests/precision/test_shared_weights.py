@@ -180,8 +180,9 @@ def test_what_is_a_convolution_its_dimensions_say() -> None:
 def test_refusals() -> None:
     with pytest.raises(PlanError, match="give share"):
         sc.recipe("magnitude", tune="1ep")
-    with pytest.raises(PlanError, match="bits"):
-        sc.recipe("magnitude", share=9)
+    for bits in (9, 0, True, 2.5):
+        with pytest.raises(PlanError, match="bits"):
+            sc.recipe("magnitude", share=bits)
     with pytest.raises(PlanError, match="one round"):
         sc.recipe("deep-compression", layers={"0": 0.5}, rounds=2)
     for option in ({"share": 3}, {"quantise": 8}):  # its own bits and tuning would be passed over

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..core.errors import PlanError, StorageError, unknown
 from ..core.extras import need
+from ..core.finite import check_weight
 from ..core.integers import steps
 from .files import Exported, tried_out
 
@@ -78,6 +79,7 @@ def quantised(model: nn.Module, kind: str) -> tuple[nn.Module, list[str]]:
         if type(module) not in (nn.Linear, nn.Conv2d) or count[id(weight)] > 1:
             left.append(name)
             continue
+        _check(f"{name}.weight" if name else "weight", weight)
         module.weight = nn.Parameter(_tensor(weight.detach(), KINDS[kind]), requires_grad=False)
         coded += 1
     if not coded:
@@ -86,6 +88,15 @@ def quantised(model: nn.Module, kind: str) -> tuple[nn.Module, list[str]]:
             "none with weights of its own; export its state-dict"
         )
     return made, left
+
+
+def _check(name: str, weight: Tensor) -> None:
+    check_weight(name, weight)
+    if weight.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise PlanError(
+            f"torchao rounds float32, bfloat16 and float16, and {name} is {str(weight.dtype)[6:]}; "
+            "convert the network with model.float(), or export its state-dict"
+        )
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -36,8 +36,8 @@ class SharedWeights(Precision):
     in LeNet-300-100). One of its 2^bits values is the zero of what is padded, so that 2^bits - 1 are left.
     """
 
-    bits: int = Field(default=5, ge=1, le=8)
-    conv_bits: int = Field(default=8, ge=1, le=8)
+    bits: int = Field(default=5, ge=1, le=8, strict=True)
+    conv_bits: int = Field(default=8, ge=1, le=8, strict=True)
     init: Init = "linear"
 
     def start(
