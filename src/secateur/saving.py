@@ -43,6 +43,7 @@ from .core.errors import PlanError, SecateurError, StorageError
 from .core.network import plain_network
 from .core.origin import Architecture, Origin, constructed, set_origin
 from .core.result import Result
+from .core.run_time import check_settings
 from .materialise import HardMasks
 from .models.registry import BUILT_IN
 from .structural import Shrunk
@@ -309,6 +310,7 @@ def _from_own(
         masks = load_masks(folder / MASKS, limit=allowed, expected=manifest.masks)
     made = _rebuilt(manifest, found.state, model, trust, allowed)
     put(made, found.state)
+    check_settings(made)
     if manifest.constants is not None:
         read_constants(folder / CONSTANTS, made, manifest.constants, allowed)
     return made, masks

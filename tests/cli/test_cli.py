@@ -313,8 +313,12 @@ def test_methods_fit_into_eighty_columns(
     assert not [line for line in lines if "…" in line]
 
 
-def test_what_decides_at_run_time_is_told_by_what_inputs_need() -> None:
-    from secateur.cli.progress import _summary
+def test_what_decides_at_run_time_is_told_by_what_inputs_need(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from types import SimpleNamespace
+
+    from secateur.cli.progress import Live, _summary
 
     needed = {"mean": 30.0, "deviation": 5.0, "least": 20.0, "most": 41.0}
     point = {"sparsity": 0.0, "run_time": {"dense": 60.0, "needed": needed}}
@@ -322,3 +326,10 @@ def test_what_decides_at_run_time_is_told_by_what_inputs_need() -> None:
     assert "50.0 % on average, 68.3 % at worst" in told
     assert "sparsity" not in told
     assert "sparsity 25.00 %" in _summary({"points": [{"sparsity": 0.25}], "seconds": 2.0})
+    monkeypatch.setenv("COLUMNS", "40")
+    run, shown = (
+        SimpleNamespace(label="fbs", seed=0),
+        {"kind": "done", "points": [point], "seconds": 2},
+    )
+    Live([])(run, shown)  # type: ignore[arg-type]
+    assert len(capsys.readouterr().err.splitlines()) == 1  # a line per run, however narrow

@@ -129,6 +129,22 @@ def test_edits_are_plain_data_and_lies_in_them_are_refused(made: Any, method: st
 
 
 @every
+def test_settings_that_no_run_leaves_are_refused(made: Any, method: str, tmp_path: Path) -> None:
+    result = made[method]
+    layers = run_time_layers(result.model).values()
+    settings = [b for m in layers for name, b in m.named_buffers() if "norm" not in name]
+    for setting in settings:
+        kept = setting.clone()
+        with torch.no_grad():
+            setting.fill_(-1)
+        folder = sc.save(result, tmp_path / "lies", overwrite=True)
+        setting.copy_(kept)
+        with pytest.raises(StorageError, match=r"which decides at run time, (keeps|has)"):
+            sc.load(folder, model=network())
+    assert settings
+
+
+@every
 def test_what_would_be_ignored_is_refused(method: str) -> None:
     recipe = METHOD[method]()
     for field, value in (

@@ -64,6 +64,7 @@ def test_equal_and_hashable_but_not_across_kinds() -> None:
         ("aple", "unknown fruit 'aple'; did you mean 'apple'? Allowed: apple, graft"),
         ({"name": "apple", "seed": 3}, "apple has no option 'seed'; did you mean 'seeds'?"),
         ({"name": "apple", "seeds": "many"}, "apple.seeds: "),
+        ({"name": "apple", "colours": "red"}, "several are a list: [a, b]"),
         ({"name": "graft"}, "graft needs 'inner'"),
         ({"seeds": 3}, "is neither a name nor a mapping"),
         ({"name": 5}, "is neither a name nor a mapping"),

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 import secateur as sc
-from secateur.methods.cards import markdown
+from secateur.methods.cards import markdown, needs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +43,14 @@ WITHOUT_ARXIV = {
     "ria": "ICLR 2024, published there and on OpenReview only",
     "variational-channels": "CVPR 2019, published there only",
 }
+
+
+def test_a_card_says_what_a_method_needs_beside_weights() -> None:
+    told = {n: needs(sc.recipe(n)) for n in ("magnitude", "fbs", "dynatran", "rigl")}
+    assert told == {
+        "magnitude": "the weights alone", "fbs": "a training", "dynatran": "data to calibrate on",
+        "rigl": "`gradient`, a training",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(sc.methods()))

@@ -65,6 +65,56 @@ def test_the_gate_is_the_papers_formula(k: int, norm: bool) -> None:
         torch.testing.assert_close(made(x[:1]), by_hand(made, x[:1]), rtol=1e-4, atol=1e-5)
 
 
+class Activated(nn.BatchNorm2d):
+    """A norm that does more, as those of timm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+def test_a_norm_of_a_class_of_its_own_is_run_as_it_is() -> None:
+    made, x = gate(3).eval(), torch.randn(2, 4, 7, 7)
+    made.norm.__class__ = Activated
+    with torch.no_grad():
+        torch.testing.assert_close(made(x[:1]), made(x)[:1], rtol=1e-4, atol=1e-5)
+        assert float(made(x[:1]).min()) == 0
+
+
+def test_what_is_captured_on_one_input_has_no_choice_baked_in() -> None:
+    made, x = gate(3).eval().requires_grad_(False), torch.randn(4, 4, 7, 7)
+    traced = torch.jit.trace(made, x[:1], check_trace=False)
+    torch.testing.assert_close(traced(x), made(x))
+
+
+def test_a_layer_with_two_names_is_wrapped_under_both() -> None:
+    class Twins(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.n, self.b = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 3, 1)
+            self.every = nn.ModuleList([self.a, self.n, self.b])
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, n, b = self.every
+            return b(n(a(x)).relu()).mean((2, 3))
+
+    net, x, recipe = Twins(), data(2)[0], sc.recipe("fbs")
+    targets = recipe.structure.targets(net, x)
+    recipe.materialise.apply(net, targets, {t.name: torch.arange(t.units) < 2 for t in targets})
+    assert [type(m) for m in net.every] == [ChannelGate, nn.Identity, SlicedConv]
+    assert (net.a, net.n, net.b) == tuple(net.every)
+    assert int(net.every[0](x)[0].flatten(1).any(1).sum()) == 2
+
+
+def test_no_inputs_need_nothing_and_are_not_measured() -> None:
+    made = gate(3).eval()
+    with listening(made) as heard:
+        made(torch.zeros(0, 4, 6, 6))
+    (work,) = heard[""]
+    assert (len(work.done), work.dense) == (0, 9 * 9 * 4 * 6)
+    with pytest.raises(sc.SecateurError, match="a batch of at least one"):
+        sc.measure(made, torch.zeros(0, 4, 6, 6))
+
+
 def test_a_saliency_of_zero_leaves_its_channel_out_and_all_of_them_leave_zero() -> None:
     made, x = gate(4).eval(), torch.rand(1, 4, 6, 6)
     with torch.no_grad():

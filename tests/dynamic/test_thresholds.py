@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import secateur as sc
-from secateur.core.run_time import listening, run_time_layers
+from secateur.core.run_time import listening, run_time_layers, wrapped_again
 from secateur.dynamic import Cut, ThresholdedAttention, ThresholdedLinear, set_sparsity
 from secateur.dynamic.cut import cuts_of
 from secateur.engine.execute import execute
@@ -191,8 +191,9 @@ def test_it_is_aimed_elsewhere_without_data(pruned: sc.Result) -> None:
     for wanted in (0.3, 0.8):
         set_sparsity(model, wanted)
         assert abs(shares(model, batches()) - wanted) < 0.03
-    with pytest.raises(sc.SecateurError, match="share from 0 to below 1"):
-        set_sparsity(model, 1.0)
+    for none in (1.0, float("nan"), "half"):
+        with pytest.raises(sc.SecateurError, match="share from 0 to below 1"):
+            set_sparsity(model, none)  # type: ignore[arg-type]
     with pytest.raises(sc.SecateurError, match="0 cuts"):
         set_sparsity(network(), 0.5)
 
@@ -279,6 +280,44 @@ def test_what_cannot_be_reached_is_refused() -> None:
         sc.recipe("dynatran").materialise.places(
             network(), sc.recipe("magnitude").structure.targets(network())
         )
+
+
+def test_selectors_name_attentions_as_well_as_weights() -> None:
+    def named(**told: Any) -> list[str]:
+        targets = sc.recipe("dynatran", **told).structure.targets(network(), batches()[0])
+        return [t.name for t in targets]
+
+    weights = [f"attn.{part}.inputs" for part in ("q", "k", "v", "proj")] + ["fc.inputs"]
+    assert named() == [*weights, "attn.attention"]
+    assert named(include=("fc.weight",)) == ["fc.inputs"]
+    assert named(include=("*.attention",)) == ["attn.attention"]
+    assert named(exclude=("attn.*",)) == ["fc.inputs"]
+    assert named(exclude=("attn.attention", "fc.weight")) == weights[:4]
+    with pytest.raises(sc.SecateurError, match=r"unknown parameter 'attn\.attn'"):
+        named(exclude=("attn.attn",))
+    result = sc.prune(network(), "dynatran", include=("*.attention",), points=2, data=batches())
+    assert {type(m) for m in run_time_layers(result.model).values()} == {ThresholdedAttention}
+
+
+def test_what_has_cuts_already_or_is_wrapped_twice_is_refused(pruned: sc.Result) -> None:
+    with pytest.raises(sc.SecateurError, match="'attn' decides for every input already"):
+        sc.plan(pruned.model, "dynatran", batches()[0])
+    told = {"by": "activation-thresholds", "places": [{"kind": "attention", "layer": "attn"}] * 2}
+    with pytest.raises(sc.SecateurError, match="wrapped, once"):
+        wrapped_again(network(), told)  # type: ignore[arg-type]
+
+
+def test_numbers_that_are_not_finite_are_no_data() -> None:
+    broken = network()
+    broken.get_parameter("embed.weight").data[3, 0] = float("nan")
+    with pytest.raises(sc.SecateurError, match="not finite"):
+        sc.prune(broken, "dynatran", data=batches())
+
+
+def test_masks_that_the_network_carries_are_told_of_truly() -> None:
+    masked = sc.prune(network(), "magnitude", sparsity=0.5).model
+    assert "they stay zero" in str(sc.plan(masked, "dynatran", batches()[0]))
+    assert "carried=True" not in str(sc.plan(masked, "dynatran", batches()[0]))
 
 
 def test_data_are_needed_and_the_plan_says_so() -> None:

@@ -65,7 +65,8 @@ class Live(Bar):
             )
         elif kind in ("done", "skipped", "busy"):
             self._bar.advance(self._task)
-            self._console.print(f"[dim]{kind:>7}[/] {name} {_summary(event)}", highlight=False)
+            line = f"[dim]{kind:>7}[/] {name} {_summary(event)}"
+            self._console.print(line, highlight=False, soft_wrap=True)
         elif kind == "resumed":
             self._console.print(
                 f"resumed {name} at operation {event['operation']}", highlight=False

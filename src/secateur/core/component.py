@@ -162,4 +162,5 @@ def readable(error: pydantic.ValidationError, cls: type[BaseModel]) -> PlanError
         )
     if first["type"] == "missing":
         return PlanError(f"{owner} needs '{where}'; give it")
-    return PlanError(f"{owner}.{where}: {first['msg']} (got {first['input']!r})")
+    hint = "; several are a list: [a, b]" if first["type"] == "tuple_type" else ""
+    return PlanError(f"{owner}.{where}: {first['msg']} (got {first['input']!r}){hint}")

@@ -53,6 +53,10 @@ class RunTimeLayer(nn.Module):
     holds: ClassVar[bool] = True
     """Whether wrappers inside it are part of it, so that it speaks for them."""
 
+    def wrong(self) -> str:
+        """What is wrong with its settings where they were read from a file; empty if nothing is."""
+        return ""
+
     def tell(self, work: Work) -> None:
         """What the call at hand took."""
         if self.heard is not None:
@@ -122,9 +126,29 @@ def wrapped_again(model: nn.Module, told: Mapping[str, JsonValue]) -> nn.Module:
         made.wrap(model, places, None)  # type: ignore[arg-type]
     except (AttributeError, KeyError, TypeError, PlanError) as error:
         raise StorageError(
-            f"the network has no such place to decide at run time: {error}"
+            f"the network has no such place to decide at run time: {error!s:.300}"
         ) from error
     return model
+
+
+def put_around(model: nn.Module, path: str, made: nn.Module) -> None:
+    """Put `made` where the module at `path` is, under every name that it goes by."""
+    old = model.get_submodule(path)
+    if old is model or isinstance(old, RunTimeLayer):
+        raise PlanError(
+            f"'{path}' is {'the whole network' if old is model else 'decided at run time already'}; "
+            "only a layer within it can be wrapped, once"
+        )
+    for owner in list(model.modules()):
+        for name in [name for name, child in owner._modules.items() if child is old]:
+            setattr(owner, name, made)
+
+
+def check_settings(model: nn.Module) -> None:
+    """Refuse what no run would have left in the wrappers of a network that was read from a file."""
+    for name, layer in run_time_layers(model).items():
+        if wrong := layer.wrong():
+            raise StorageError(f"'{name}', which decides at run time, {wrong}")
 
 
 def run_time_layers(model: nn.Module) -> dict[str, RunTimeLayer]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _NormBase
 
 from ..core.run_time import RunTimeLayer
 from ..core.training import Draw
@@ -65,6 +64,16 @@ class ChannelGate(RunTimeLayer):
         self.saliency.weight.copy_(phi)
         self.saliency.bias.fill_(1.0)
 
+    def wrong(self) -> str:
+        """Whether k is no number of its channels."""
+        most, k = self.conv.inner.out_channels, self.keep
+        fits = k.dtype == torch.int64 and 1 <= int(k) <= most
+        return (
+            ""
+            if fits
+            else f"keeps {k.item()} ({k.dtype}) of {most} channels; 1 to {most} is allowed"
+        )
+
     def saliencies(self, x: Tensor) -> Tensor:
         """[n, in, h, w] -> g [n, out]."""
         return F.relu(self.saliency(x.abs().mean((2, 3))))
@@ -91,13 +100,19 @@ class ChannelGate(RunTimeLayer):
         """One sample: the outputs [k] alone are computed, the others are zero."""
         outs = outs if len(outs) else outs.new_zeros(1)  # with a factor of zero
         y = self.conv.part(x, outs)  # [1, k, h', w']
-        if isinstance(self.norm, _NormBase):
-            y = _norm_part(self.norm, y, outs)
-        full = y.new_zeros(1, self.conv.inner.out_channels, *y.shape[2:])
-        return full.index_copy(1, outs, y * pi[:, outs, None, None])
+        if type(self.norm) is nn.BatchNorm2d:
+            return _among(_norm_part(self.norm, y, outs) * pi[:, outs, None, None], outs, pi)
+        return (
+            self._normed(_among(y, outs, pi)) * pi[:, :, None, None]
+        )  # a class of its own may do more
 
 
-def _norm_part(norm: _NormBase, y: Tensor, outs: Tensor) -> Tensor:
+def _among(y: Tensor, outs: Tensor, pi: Tensor) -> Tensor:
+    """[1, k, h', w'] among all channels, the others zero."""
+    return y.new_zeros(*pi.shape, *y.shape[2:]).index_copy(1, outs, y)
+
+
+def _norm_part(norm: nn.BatchNorm2d, y: Tensor, outs: Tensor) -> Tensor:
     """A batch norm in evaluation, on some channels."""
     mean, var, weight, bias = (
         None if t is None else t[outs]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import PlanError
+from ..core.errors import DataError, PlanError
 
 Watch = Callable[["Cut", Tensor, Tensor, Tensor | None], None]
 
@@ -56,6 +56,14 @@ class Cut(nn.Module):
             self.watch(self, x, y, there)
         return y
 
+    def wrong(self) -> str:
+        """Whether thresholds are none, or the curve is no curve."""
+        t, s = torch.cat([self.threshold[None], self.thresholds]), self.sparsities
+        if not bool((t.isfinite() & (t >= 0)).all()):
+            return "has thresholds that are negative or not finite; 0 or more is allowed"
+        rises = bool(((s >= 0) & (s <= 1)).all() and (s.diff() >= 0).all())
+        return "" if rises else "has a curve whose shares do not rise from 0 towards 1"
+
     def aim(self, sparsity: float) -> None:
         """τ for this share of zeros, by straight lines between points of the curve."""
         sparsity = float(torch.tensor(sparsity, dtype=torch.float32))  # as the curve has it
@@ -92,7 +100,7 @@ def set_sparsity(model: nn.Module, sparsity: float) -> None:
         sparsity: share of zeros among all that its cuts are given, 0 … what the curve reaches.
     """
     cuts = cuts_of(model)
-    if not cuts or not 0 <= sparsity < 1:
+    if not cuts or not isinstance(sparsity, int | float) or not 0 <= sparsity < 1:
         raise PlanError(
             f"sparsity {sparsity} for {len(cuts)} cuts; give a share from 0 to below 1, and a network whose "
             "activations are pruned (method dynatran)"
@@ -145,6 +153,11 @@ class _Histogram:
 
     def __call__(self, cut: Cut, x: Tensor, y: Tensor, there: Tensor | None) -> None:
         x = x if there is None else x[there.expand_as(x)]
+        if not bool(x.isfinite().all()):
+            raise DataError(
+                "the network computes numbers that are not finite from these data, which no threshold can "
+                "be read off; check the data, and the network on them"
+            )
         logs = x.float().abs().clamp(2.0**self.LEAST, 2.0**self.MOST).log2()
         found = torch.histc(logs, len(self.counts), self.LEAST, self.MOST)
         self.counts += found.double().cpu()

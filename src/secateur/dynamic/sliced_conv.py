@@ -38,7 +38,8 @@ class SlicedConv(RunTimeLayer):
 
     def slices(self, x: Tensor) -> bool:
         """Whether channels of this input are truly left out: one sample, evaluated as it is."""
-        return not torch.compiler.is_compiling() and x.shape[0] == 1 and not self.training
+        captured = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        return not captured and x.shape[0] == 1 and not self.training
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, in, h, w] -> [n, out, h', w']."""
@@ -73,7 +74,7 @@ class SlicedConv(RunTimeLayer):
             deciding: what it took to say what is wanted.
         """
         conv = self.inner
-        pair = conv.weight[0, 0].numel() * out[0, 0].numel()
+        pair = conv.weight[0, 0].numel() * out.shape[2:].numel()
         ins, outs = nonzero_channels(x).sum(1), wanted.sum(1)  # [n], [n]
         dense = float(pair * conv.in_channels * conv.out_channels)
         return Work(dense, pair * ins.double() * outs.double(), conv.out_channels, outs, deciding)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ..core.run_time import RunTimeLayer, Work
-from .cut import Cut
+from .cut import Cut, cuts_of
 
 
 class _Around(RunTimeLayer):
@@ -46,11 +46,15 @@ class ThresholdedLinear(_Around):
         self.inner, self.outputs = inner, outputs
         self.cut = Cut(points, device=next(inner.parameters()).device)
 
+    def wrong(self) -> str:
+        """Of its cut."""
+        return self.cut.wrong()
+
     def forward(self, x: Tensor) -> Tensor:
         """As the class says."""
         x = self.cut(x)
         if self.heard is not None:
-            used, units = _used(x), x[0].numel()
+            used, units = _used(x), x.shape[1:].numel()
             self.tell(Work(float(units * self.outputs), used.double() * self.outputs, units, used))
         out: Tensor = self.inner(x)
         return out
@@ -75,6 +79,10 @@ class ThresholdedAttention(_Around):
         device = next((p.device for p in inner.parameters()), None)
         parts = ("query", "key", "probabilities", "value")
         self.cuts = nn.ModuleDict({part: Cut(points, -2, device) for part in parts})
+
+    def wrong(self) -> str:
+        """Of its cuts."""
+        return next(filter(None, (cut.wrong() for cut in cuts_of(self.cuts))), "")
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the layer gives, its attention computed as the class says."""
@@ -131,10 +139,11 @@ def _work(q: Tensor, k: Tensor, p: Tensor, v: Tensor) -> Work:
     (q_, k_, p_, v_) = ((x != 0) for x in (q, k, p, v))
     scores = (q_.sum(-2) * k_.sum(-2)).flatten(1).sum(1)
     sums = (p_.sum(-2) * v_.sum(-1)).flatten(1).sum(1)
-    dense = float(p[0].numel() * (q.shape[-1] + v.shape[-1]))
+    dense = float(p.shape[1:].numel() * (q.shape[-1] + v.shape[-1]))
     used = sum(_used(x) for x in (q, k, p, v))
     assert isinstance(used, Tensor)
-    return Work(dense, (scores + sums).double(), sum(x[0].numel() for x in (q, k, p, v)), used)
+    units = sum(x.shape[1:].numel() for x in (q, k, p, v))
+    return Work(dense, (scores + sums).double(), units, used)
 
 
 def _used(x: Tensor) -> Tensor:

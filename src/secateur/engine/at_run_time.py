@@ -17,7 +17,7 @@ from ..core.labelled import split
 from ..core.modes import mode
 from ..core.random import generator
 from ..core.recipe import Recipe
-from ..core.run_time import RunTime, run_time_layers
+from ..core.run_time import RunTime
 from ..core.types import Groups, Target
 from ..measure.run_time import measure_run_time
 from ..structure.example import arguments
@@ -51,10 +51,6 @@ class AtRunTime:
         self, recipe: Recipe, model: nn.Module, targets: tuple[Target, ...], example: Any, seed: int
     ) -> None:
         assert isinstance(recipe.materialise, RunTime)
-        if found := next(iter(run_time_layers(model)), None):
-            raise PlanError(
-                f"'{found}' decides for every input already; begin with the network as it was before"
-            )
         self.recipe, self.by = recipe, recipe.materialise
         before = {id(p): name for name, p in model.named_parameters()}
         self.places = self.by.places(model, targets, _once(model, example))

@@ -6,6 +6,7 @@ from torch import nn
 
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
+from ..core.run_time import RunTime
 from ..core.types import Masks
 from ..materialise import HardMasks
 
@@ -32,6 +33,16 @@ def let_go(model: nn.Module, recipe: Recipe) -> str:
     if not out:
         return ""
     brings_back = recipe.revive or recipe.schedule.regrows or recipe.gate is not None
+    if isinstance(recipe.materialise, RunTime):
+        end = (
+            "training brings them back"
+            if recipe.materialise.learns
+            else "they stay zero, but unheld"
+        )
+        return (
+            f"the network carries masks ({out:,} of {every:,} weights are out), which '{recipe.method}' "
+            f"does not hold: {end}"
+        )
     advice = (
         "this method brings back what is out, so take another one with carried=True"
         if brings_back

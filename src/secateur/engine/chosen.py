@@ -7,13 +7,24 @@ from typing import Any
 
 from torch import nn
 
+from ..core.errors import PlanError
 from ..core.recipe import Recipe
+from ..core.run_time import RunTime, run_time_layers
 from ..core.types import Target
 from .blockwise.blocks import Block, find_blocks
 
 
 def targets_of(recipe: Recipe, model: nn.Module, example: Any = None) -> tuple[Target, ...]:
-    """What a recipe may prune in a model; a walk by blocks is refused here where there are none."""
+    """What a recipe may prune in a model; a walk by blocks is refused here where there are none.
+
+    So is a network whose layers decide for every input already, where the recipe wraps layers as well.
+    """
+    if isinstance(recipe.materialise, RunTime) and (
+        found := next(iter(run_time_layers(model)), None)
+    ):
+        raise PlanError(
+            f"'{found}' decides for every input already; begin with the network as it was before"
+        )
     if recipe.walk != "blocks":
         return recipe.structure.targets(model, example)
     blocks = find_blocks(model)

@@ -60,7 +60,8 @@ class ModelView:
         self._trial = trial
         self.costs: Costs = costs if costs is not None else {}
         self._params = self._parameters(model)
-        device = self._params[targets[0].members[0].param].device
+        own = (m.param for t in targets for m in t.members)  # what is no weight has no members
+        device = self._params[next(own, next(iter(self._params)))].device
         self.masks: Mapping[str, Tensor] = masks if masks is not None else keep_all(targets, device)
         self._stats = stats or {}
         self._words = (seed, round)

@@ -12,7 +12,7 @@ from ..core.component import register
 from ..core.errors import DataError, PlanError
 from ..core.labelled import call, keywords
 from ..core.padding import valid_of, valid_only
-from ..core.run_time import Place, RunTime
+from ..core.run_time import Place, RunTime, put_around
 from ..core.training import Draw
 from ..core.types import Target
 from ..dynamic import Cut, ThresholdedAttention, ThresholdedLinear, set_sparsity
@@ -53,7 +53,7 @@ class ActivationThresholds(RunTime):
                 around = ThresholdedAttention(inner, self.points)
             else:
                 around = ThresholdedLinear(inner, _outputs(inner, layer), self.points)
-            model.set_submodule(layer, around)
+            put_around(model, layer, around)
 
     def settle(
         self, model: nn.Module, places: Sequence[Place], keep: Mapping[str, int],

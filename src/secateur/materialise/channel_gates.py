@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..core.component import register
 from ..core.errors import PlanError
-from ..core.run_time import Place, RunTime
+from ..core.run_time import Place, RunTime, put_around
 from ..core.training import Draw
 from ..core.types import Target
 from ..dynamic import ChannelGate, SlicedConv
@@ -52,15 +52,14 @@ class ChannelGates(RunTime):
         gated = {str(place["conv"]) for place in places}
         for place in places:
             conv = str(place["conv"])
-            norm = None if place["norm"] is None else model.get_submodule(str(place["norm"]))
+            norm = None if place["norm"] is None else _norm(model, str(place["norm"]))
             own = None if draw is None else _for(draw, conv)
-            gate = ChannelGate(_conv(model, conv), norm, own, self.strength)
-            model.set_submodule(conv, gate)
+            put_around(model, conv, ChannelGate(_conv(model, conv), norm, own, self.strength))
             if norm is not None:
-                model.set_submodule(str(place["norm"]), nn.Identity())
+                put_around(model, str(place["norm"]), nn.Identity())
         readers = {str(r) for place in places for r in _listed(place["readers"])}
         for reader in sorted(readers - gated):
-            model.set_submodule(reader, SlicedConv(_conv(model, reader)))
+            put_around(model, reader, SlicedConv(_conv(model, reader)))
 
     def settle(
         self, model: nn.Module, places: Sequence[Place], keep: Mapping[str, int],
@@ -82,6 +81,13 @@ def _conv(model: nn.Module, path: str) -> nn.Conv2d:
     found = model.get_submodule(path)
     if not isinstance(found, nn.Conv2d):
         raise PlanError(f"'{path}' is a {type(found).__name__}, no convolution to wrap")
+    return found
+
+
+def _norm(model: nn.Module, path: str) -> _NormBase:
+    found = model.get_submodule(path)
+    if not isinstance(found, _NormBase):
+        raise PlanError(f"'{path}' is a {type(found).__name__}, no batch norm to move")
     return found
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.errors import DataError
-from ..core.labelled import call, samples
+from ..core.labelled import call, samples, to
 from ..core.run_time import Work, listening, run_time_layers
 from .forward import device_of, evaluating
 from .macs import count_macs
@@ -98,7 +98,7 @@ def measure_run_time(model: nn.Module, batches: Iterable[Any], most: int = 512) 
     seen, first, device = 0, None, device_of(model)
     with evaluating(model), listening(model) as now:
         for batch in batches:
-            x = _on(_some(batch, most - seen), device)
+            x = to(_some(batch, most - seen), device)
             first = x if first is None else first
             call(model, x)
             seen += samples(x)
@@ -107,8 +107,8 @@ def measure_run_time(model: nn.Module, batches: Iterable[Any], most: int = 512) 
                 works.clear()
             if seen >= most:
                 break
-    if first is None:
-        raise DataError("no inputs to measure on; give at least one batch")
+    if not seen:
+        raise DataError("no inputs to measure on; give a batch of at least one")
     layers = {name: _layer(works) for name, works in heard.items()}
     done = torch.stack([_joined(works, "done") for works in heard.values()]).sum(0)  # [inputs]
     own = sum(layer.dense for layer in layers.values())
@@ -147,7 +147,3 @@ def _joined(works: list[Work], what: str) -> Tensor:
 
 def _some(x: Any, most: int) -> Any:
     return {k: v[:most] for k, v in x.items()} if isinstance(x, dict) else x[:most]
-
-
-def _on(x: Any, device: torch.device) -> Any:
-    return {k: v.to(device) for k, v in x.items()} if isinstance(x, dict) else x.to(device)

@@ -6,6 +6,8 @@ from itertools import groupby
 
 from ..core.cards import METHODS, SHARED, Method
 from ..core.recipe import Recipe
+from ..core.run_time import RunTime
+from ..engine.program import why_trained
 
 FAMILIES = (
     "baselines",
@@ -82,8 +84,12 @@ def axes(recipe: Recipe) -> str:
 
 
 def needs(recipe: Recipe) -> str:
-    """What the scores rest on beyond the weights."""
-    return ", ".join(f"`{n}`" for n in recipe.looks_at()) or "the weights alone"
+    """What it rests on beyond the weights: what its scores look at, data to calibrate on, a training."""
+    named = [f"`{n}`" for n in recipe.looks_at()]
+    made = recipe.materialise
+    named += ["data to calibrate on"] if isinstance(made, RunTime) and made.calibrates else []
+    named += ["a training"] if why_trained(recipe) else []
+    return ", ".join(named) or "the weights alone"
 
 
 def card_text(method: Method) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -17,9 +17,10 @@ from ..core.component import register
 from ..core.errors import PlanError
 from ..core.layout import along
 from ..core.modes import mode
+from ..core.names import matches
 from ..core.types import Member, Target
 from .example import arguments
-from .prunable import Weight, call, chosen
+from .prunable import Weight, call, chosen, prunable
 
 _SOFTMAX = (torch.softmax, F.softmax, Tensor.softmax)
 
@@ -32,8 +33,9 @@ class Inputs(Structure):
     is for a run-time wrapper to say; no weight goes.
 
     Attributes:
-        include: selectors of the layers' weights (names, globs, `re:` patterns); only these are read.
-        exclude: selectors of weights whose layer reads everything.
+        include: selectors (names, globs, `re:` patterns) of layers' weights, or of attentions
+            (`blocks.0.attn.attention`); only these are read.
+        exclude: the same, of what reads everything.
         classifier: whether the last layer's inputs go as well.
         attention: whether what attention multiplies goes as well.
     """
@@ -53,33 +55,56 @@ class Inputs(Structure):
                 f"'{inside[0][:-1]}' is a MultiheadAttention, which computes everything inside one function; "
                 "its products cannot be reached. Use attention=False, which leaves it dense"
             )
-        weights = chosen(model, example, self.include, self.exclude, self.classifier)
+        seen = _run(model, example, {w.layer for w in prunable(model)})
+        named = {f"{name}.attention": name for name in (seen.calls if self.attention else ())}
+        weights = self._weights(model, example, named)
         linear = [w for w in weights if _linear(model, w) and not w.name.startswith(tuple(inside))]
-        if not linear:
+        if weights and not linear:
             raise PlanError(
                 "no linear layer is left whose inputs could be pruned; there are weights of "
                 f"{sorted({type(model.get_submodule(w.layer)).__name__ for w in weights})}"
             )
-        seen = _run(model, example, [w.layer for w in linear])
         for weight in linear:
             _check(weight.layer, seen.read[weight.layer], seen.samples)
-        heads = self._attention(model, seen) if self.attention else ()
+        heads = self._attention(seen, named) if self.attention else ()
         return (*map(_target, linear), *heads)
 
-    def _attention(self, model: nn.Module, seen: _Seen) -> Iterator[Target]:
-        if seen.softmax and not seen.calls:
+    def _weights(
+        self, model: nn.Module, example: object, attentions: Iterable[str]
+    ) -> list[Weight]:
+        """Those of `chosen`, by the selectors that are not of attentions alone."""
+        names = [w.name for w in prunable(model)]
+
+        def of_weights(selectors: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(s for s in selectors if _any(s, names) or not _any(s, attentions))
+
+        include = of_weights(self.include)
+        if self.include and not include:
+            return []
+        return chosen(model, example, include, of_weights(self.exclude), self.classifier)
+
+    def _left(self, name: str) -> bool:
+        """Whether an attention is named by `include`, where there is one, and not by `exclude`."""
+        named = not self.include or any(matches(s, name) for s in self.include)
+        return named and not any(matches(s, name) for s in self.exclude)
+
+    def _attention(self, seen: _Seen, named: Mapping[str, str]) -> Iterator[Target]:
+        if seen.softmax and not seen.calls and not self.include:
             raise PlanError(
                 f"'{seen.softmax[0]}' computes attention with a softmax of its own, whose products cannot be "
                 "reached; load the network with attn_implementation='sdpa', or use attention=False"
             )
-        for name, shapes in seen.calls.items():
+        for target, name in named.items():
+            if not self._left(target):
+                continue
+            shapes = seen.calls[name]
             if not name or len(shapes) != 1 or shapes[0][0] != seen.samples:
                 raise PlanError(
                     f"'{name or 'the network itself'}' calls attention {len(shapes)} times, on queries of "
                     f"{list(shapes)}; it must be a layer that calls it once with the {seen.samples} samples "
-                    "first. Use attention=False"
+                    f"first. Exclude '{target}', or use attention=False"
                 )
-            yield Target(f"{name}.attention", "attention", (_features(shapes[0]),), (), layer=name)
+            yield Target(target, "attention", (_features(shapes[0]),), (), layer=name)
 
 
 def _features(shape: torch.Size) -> int:
@@ -134,12 +159,16 @@ class _Seen(TorchFunctionMode):
         return func(*args, **told)
 
 
-def _run(model: nn.Module, example: Any, layers: list[str]) -> _Seen:
+def _any(selector: str, names: Iterable[str]) -> bool:
+    return any(matches(selector, name) for name in names)
+
+
+def _run(model: nn.Module, example: Any, layers: set[str]) -> _Seen:
     """Run the network once and look on."""
     args, kwargs = arguments(example)
     first = next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
     seen = _Seen(len(first))
-    with mode(model, train=False), torch.no_grad(), _followed(model, seen, set(layers)), seen:
+    with mode(model, train=False), torch.no_grad(), _followed(model, seen, layers), seen:
         call(model, example)
     return seen
 
