@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -162,6 +163,12 @@ def test_given_without_a_default_leaves_the_rest_to_the_schedule() -> None:
 def test_the_first_pattern_that_names_a_layer_counts() -> None:
     allocator = Given(densities=(("re:^0", 0.5), ("*", 0.25)))
     assert keep(allocator, view_of(convnet()), 76 / 232) == [36, 8, 32]
+
+
+@pytest.mark.parametrize("value", [0.1, [0.1], "fc1", [["fc1", 0.1, 2]]])
+def test_what_is_no_mapping_says_what_one_looks_like(value: Any) -> None:
+    with pytest.raises(PlanError, match=r"a mapping from patterns, e\.g\. \{fc1: 0\.1"):
+        Given(densities=value)
 
 
 def test_given_reads_mappings_and_pairs_alike() -> None:

@@ -64,6 +64,11 @@ def test_many_values_get_no_codebook() -> None:
     assert share(weight, torch.ones(10_000, dtype=torch.bool)) is None
     assert share(torch.zeros(9), torch.zeros(9, dtype=torch.bool)) is None
     assert share(torch.tensor([1.0, 2.0, 3.0])) is None
+    most = (torch.arange(1024) % 255).float()
+    coded = share(most)
+    assert coded is not None
+    assert torch.equal(unshare(coded, (1024,))[0], most)
+    assert share((torch.arange(1024) % 256).float()) is None  # index 0 is no value
 
 
 def test_paddings_stand_where_spans_are_too_short_for_the_gap() -> None:
@@ -123,6 +128,9 @@ def test_a_dense_tensor_of_few_values_is_shared_only_beside_masks(tmp_path: Path
             content = json.loads(container.text)
         assert (content["tensors"]["w"]["coding"], content["schema"]) == (coding, schema)
         assert torch.equal(load_sparse(path)["w"], state["w"])
+    save_sparse(path, {"w": state["w"][:128]}, {})  # names of three parts take more than it saves
+    with Container(path) as container:
+        assert json.loads(container.text)["schema"] == 1
 
 
 GOOD = share(*sparse(2000, 0.05, 8))
@@ -134,9 +142,11 @@ FULL = (1 << GOOD.width) - 1
     ("changes", "words"),
     [
         ({"codebook": torch.ones(3)}, "names no value of a codebook of 3"),
+        ({"codebook": GOOD.codebook[:-1]}, "names no value of a codebook of"),
         ({"entries": 10}, "do not end where"),
         ({"entries": 10_000}, "cannot hold"),
         ({"spans": encode(np.full(GOOD.entries, 200, dtype=np.uint8))}, "longer than . bits"),
+        ({"spans": encode(np.full(GOOD.entries, FULL + 1, dtype=np.uint8))}, "longer than . bits"),
         ({"width": 99}, "longer than 99 bits"),
         ({"spans": encode(np.full(GOOD.entries, FULL, dtype=np.uint8))}, "lies beyond"),
         ({"indices": encode(np.zeros(GOOD.entries, dtype=np.uint8))}, "padding stands where none"),
@@ -146,6 +156,25 @@ FULL = (1 << GOOD.width) - 1
 def test_parts_that_do_not_fit_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(StorageError, match=words):
         unshare(replace(GOOD, **changes), (2000,))
+
+
+@pytest.mark.parametrize(
+    ("indices", "spans", "size", "words"),
+    [
+        ([1, 2, 0], None, 3, "do not name the 3 values"),
+        ([1, 0], [0, 7], 9, "padding stands where none"),
+        ([1, 1], [0, 2], 3, "lies beyond the 3 elements"),
+    ],
+)
+def test_parts_that_fit_but_for_one_entry_are_refused(
+    indices: list[int], spans: list[int] | None, size: int, words: str
+) -> None:
+    """A dense tensor with a padding, a padding that comes last, a value one behind the end."""
+    streams = [None if s is None else encode(np.array(s, dtype=np.uint8)) for s in (indices, spans)]
+    assert streams[0] is not None
+    coded = Shared(torch.tensor([1.5, 2.5]), len(indices), streams[0], 3 * bool(spans), streams[1])
+    with pytest.raises(StorageError, match=words):
+        unshare(coded, (size,))
 
 
 Change = Callable[[dict[str, Any]], Any]
@@ -186,6 +215,8 @@ def test_hostile_rows_are_refused_in_one_line(
     path = tmp_path / "a.safetensors"
     forge(path)
     assert torch.equal(load_sparse(path)["w"], sparse(2000, 0.05, 8)[0])
+    with pytest.raises(StorageError, match="more than the"):  # there is more to it than the tensor
+        load_sparse(path, limit=5 * 2000 + 10)
     forge(path, **changes)
     with pytest.raises(StorageError, match=words) as caught:
         load_sparse(path, limit=1 << 30)

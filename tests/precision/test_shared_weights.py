@@ -15,6 +15,7 @@ import secateur as sc
 from secateur.core.errors import PlanError
 from secateur.engine.blockwise.folder import one_update
 from secateur.engine.blockwise.smaller import why_whole
+from secateur.engine.coding import coded_weights
 from secateur.precision import SharedWeights
 from secateur.precision.clusters import first_centroids, k_means, nearest
 from tests.engine.test_execute import data, network, training
@@ -58,6 +59,8 @@ def test_k_means_goes_on_until_no_step_helps() -> None:
     belongs = ((values[:, None] - found) ** 2).argmin(1)
     assert np.allclose(found, [values[belongs == i].mean() for i in range(6)])
     assert np.array_equal(belongs, nearest(values, found))
+    lonely = k_means(np.array([-1.0, 0, 10]), np.array([-1.0, 5, 10]))  # nothing is nearest to 5
+    assert lonely.tolist() == [-0.5, 5.0, 10.0]
 
 
 def test_where_centroids_begin() -> None:
@@ -175,6 +178,30 @@ def test_what_is_a_convolution_its_dimensions_say() -> None:
         shared = SharedWeights(bits=2, conv_bits=4, init="density")
         decided = shared.start(weight, keep, dims, rng)
         assert len(shared.coded(weight, keep, decided).unique()) == values
+
+
+@pytest.mark.parametrize(
+    ("kept", "values"), [(1, 1), (3, 1), (10, 5), (61, 30), (62, 31), (400, 31)]
+)
+def test_few_weights_have_a_value_for_every_two(kept: int, values: int) -> None:
+    weight = torch.arange(1.0, 401).view(20, 20)
+    keep = weight <= kept
+    shared = SharedWeights(init="random")
+    found = [
+        shared.start(weight, keep, ("out", "in"), torch.Generator().manual_seed(seed))
+        for seed in (0, 0, 1)
+    ]
+    coded = [shared.coded(weight, keep, decided) for decided in found]
+    assert len(coded[0][keep].unique()) == values
+    assert torch.equal(coded[0], coded[1])
+    assert kept < 400 or not torch.equal(coded[0], coded[2])
+
+
+def test_tables_and_the_weights_they_share_are_not_coded() -> None:
+    net = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 4), nn.Linear(4, 6))
+    assert list(coded_weights(net, SharedWeights())) == ["1.weight", "2.weight"]
+    net[2].weight = net[0].weight
+    assert list(coded_weights(net, SharedWeights())) == ["1.weight"]
 
 
 def test_refusals() -> None:

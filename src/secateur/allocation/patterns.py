@@ -11,8 +11,15 @@ from ..core.types import Groups, Target
 
 
 def as_pairs(value: Any) -> Any:
-    """A mapping as pairs in its order; anything else as it is."""
-    return tuple(value.items()) if isinstance(value, Mapping) else value
+    """A mapping as pairs in its order, pairs as they are; what is neither is refused."""
+    if isinstance(value, Mapping):
+        return tuple(value.items())
+    pairs = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise PlanError(
+            f"numbers by layer are a mapping from patterns, e.g. {{fc1: 0.1, conv*: 0.5}}; got {value!r}"
+        )
+    return value
 
 
 def by_name(
