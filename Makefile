@@ -8,7 +8,7 @@ RUNS := $(VENV)/.installed-runs
 LLAMA := $(VENV)/.installed-llama-cpp-0.3.36
 STUDY := $(VENV)/.installed-study
 
-.PHONY: help system llama-cpp install test suite cuda lint types bench demo demo-cifar demo-llm docs clean
+.PHONY: help system llama-cpp install test suite thorough cuda lint types bench demo demo-cifar demo-llm docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -56,6 +56,9 @@ suite: $(STAMP)  ## the tests, on the CPU and two cores
 
 test: $(STAMP)  ## everything that must pass; types are checked, on one core, while the tests run
 	$(MAKE) --no-print-directory --jobs 2 lint types suite
+
+thorough: $(STAMP)  ## the cases that repeat a claim of the tests on one more network (minutes)
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m thorough
 
 cuda: $(STAMP)  ## the tests that need a GPU: every method there against the CPU (minutes)
 	$(PY) -m pytest tests/cuda

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from support_data import needs_data
+from support_thorough import but
 from torch import Tensor, nn
 
 import secateur as sc
@@ -209,7 +210,9 @@ def test_layer_norms_become_root_mean_square_norms(kind: str) -> None:
     torch.testing.assert_close(logits(model), wanted, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize(("kind", "head"), [("GPT2", True), ("GPT2", False), ("OPT", False)])
+@pytest.mark.parametrize(
+    ("kind", "head"), but([("GPT2", True)], [("GPT2", True), ("GPT2", False), ("OPT", False)])
+)
 def test_networks_of_layer_norms_are_sliced_saved_and_loaded(
     kind: str, head: bool, tmp_path: Path
 ) -> None:

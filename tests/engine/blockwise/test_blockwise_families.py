@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from support_thorough import thorough
 
 from secateur.engine.blockwise.activations import InMemory, OnDisk
 from secateur.engine.blockwise.blocks import find_blocks
@@ -83,7 +84,9 @@ AFMOE = tiny.COMMON | tiny.MOE | {"num_dense_layers": 1, "num_hidden_layers": 2}
     ("family", "reason"),
     [
         ("mixtral", "routers decide by values"),
-        ("afmoe", "^AfmoeForCausalLM cannot be traced without its weights: [^.]"),
+        pytest.param(
+            "afmoe", "^AfmoeForCausalLM cannot be traced without its weights: [^.]", marks=thorough
+        ),
     ],
 )
 def test_what_values_decide_is_not_traced_without_weights(family, reason, monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from support_thorough import but
 from torch import nn
 
 import secateur as sc
@@ -135,7 +136,7 @@ def test_an_order_that_changes_the_network_is_refused(monkeypatch):
         reordered(model)
 
 
-@pytest.mark.parametrize("refit", [0.0, 1.0])
+@pytest.mark.parametrize("refit", but([0.0], [0.0, 1.0]))
 def test_from_disk_as_in_memory_and_killed_it_goes_on(refit, tmp_path):
     source, batches = tiny.folder(tmp_path / "source", **HEADS), tiny.batches()
     recipe = sc.recipe("sparsegpt", pattern="2:4", refit=refit, permute=True)

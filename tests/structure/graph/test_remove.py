@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support_cuts import cut_net
+from support_thorough import thorough
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,11 +46,11 @@ def count(model: nn.Module) -> int:
     ("name", "level"),
     [
         ("vgg", "A"),
-        ("unet", "A"),
+        pytest.param("unet", "A", marks=thorough),
         ("yolo", "A"),
         ("recurrent", "A"),
         ("weight_norm", "A"),
-        ("resnext", "A"),
+        pytest.param("resnext", "A", marks=thorough),
         ("resnet", "A"),
         ("swin", "A"),
         ("bert", "A"),
@@ -58,12 +59,12 @@ def count(model: nn.Module) -> int:
         ("multihead", "A"),
         ("t5", "B"),
         ("levit", "B"),
-        ("deberta_v2", "B"),
+        pytest.param("deberta_v2", "B", marks=thorough),
         ("fused_decoder", "B"),
         ("phi3", "B"),
-        ("stablelm", "B"),
-        ("focalnet", "B"),
-        ("swinv2", "B"),
+        pytest.param("stablelm", "B", marks=thorough),
+        pytest.param("focalnet", "B", marks=thorough),
+        pytest.param("swinv2", "B", marks=thorough),
         ("linear_attention", "D"),
     ],
 )
