@@ -175,7 +175,7 @@ def test_kept_values_survive_bit_for_bit(mask: torch.Tensor, seed: int) -> None:
     "dtype",
     [
         torch.float64, torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2,
-        torch.complex64, torch.int8, torch.int64, torch.uint8, torch.bool,
+        torch.complex64, torch.int8, torch.int64, torch.uint8, torch.bool, torch.uint16, torch.uint64,
     ],
 )  # fmt: skip
 def test_every_dtype_round_trips(dtype: torch.dtype) -> None:

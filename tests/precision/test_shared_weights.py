@@ -154,6 +154,16 @@ def test_a_killed_run_ends_with_the_same_bits(at: int, tmp_path: Path) -> None:
         assert torch.equal(again.model.state_dict()[name], value), name
 
 
+def test_options_of_the_method_are_fields_of_its_precision() -> None:
+    made = sc.recipe(
+        "deep-compression", bits=2, conv_bits=3, init="random", tune="7it", tune_lr_scale=0.5
+    )
+    wanted = SharedWeights(
+        bits=2, conv_bits=3, init="random", length=sc.Time(7, "it"), lr_scale=0.5
+    )
+    assert made.precision == wanted
+
+
 def test_the_plan_names_it_and_asks_for_a_training() -> None:
     assert "precision shared" in str(sc.plan(network(), "deep-compression"))
     shared = sc.plan(network(), "magnitude", density=0.5, share=4, tune="1ep")
@@ -195,6 +205,14 @@ def test_few_weights_have_a_value_for_every_two(kept: int, values: int) -> None:
     assert len(coded[0][keep].unique()) == values
     assert torch.equal(coded[0], coded[1])
     assert kept < 400 or not torch.equal(coded[0], coded[2])
+
+
+def test_a_layer_that_takes_few_values_keeps_them() -> None:
+    """Here k-means from equal steps would join -8 and -7."""
+    weight = torch.tensor([-8.0, -7, 9, 10, 11, 12, 13]).repeat(4).view(4, 7)
+    keep, shared = torch.ones(4, 7, dtype=torch.bool), SharedWeights(bits=3)
+    decided = shared.start(weight, keep, ("out", "in"), torch.Generator())
+    assert torch.equal(shared.coded(weight, keep, decided), weight)
 
 
 def test_tables_and_the_weights_they_share_are_not_coded() -> None:

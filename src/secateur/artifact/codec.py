@@ -75,8 +75,11 @@ def kept_values(tensor: Tensor, mask: Tensor) -> Tensor:
     """
     bits = tensor.detach().reshape(-1).view(SAME_WIDTH[tensor.element_size()])  # [n]
     flat = mask.reshape(-1)
-    pruned = bits[~flat].view(tensor.dtype)
-    lost = int(torch.count_nonzero(pruned.float() if pruned.element_size() == 1 else pruned))
+    pruned = bits[~flat]
+    if tensor.is_floating_point() or tensor.is_complex():  # whose zero has two forms
+        pruned = pruned.view(tensor.dtype)
+        pruned = pruned.float() if pruned.element_size() == 1 else pruned
+    lost = int(torch.count_nonzero(pruned))
     if lost:
         raise StorageError(
             f"{lost} of {pruned.numel()} pruned elements are not zero; apply the mask first"

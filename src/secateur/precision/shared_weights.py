@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..core.component import register
 from ..core.precision import Dims, Precision
-from .clusters import Init, first_centroids, k_means, nearest
+from .clusters import Init, Values, first_centroids, k_means, nearest
 
 
 @register("shared")
@@ -21,7 +21,7 @@ class SharedWeights(Precision):
     k-means from the weights as they are; which weights share a value then never changes. While the network
     trains each centroid follows the sum of its weights' gradients, ∂L/∂c = Σ_{w in c} ∂L/∂w, and pruned
     weights stay zero. Layers are clustered apart; one with fewer than 2 (2^bits - 1) kept weights has a value
-    for every two of them.
+    for every two of them, and one that takes no more values than that keeps them.
 
     Attributes:
         bits: of the values of all layers but convolutions, 1 to 8.
@@ -49,12 +49,19 @@ class SharedWeights(Precision):
         if values.size:
             bits = self.conv_bits if "k" in dims else self.bits
             k = max(1, min(2**bits - 1, values.size // 2))
-            ordered = np.sort(values)
             draw = np.random.default_rng(int(torch.randint(2**31, (), generator=rng)))
-            centroids = k_means(ordered, first_centroids(ordered, k, self.init, draw))
-            belongs = nearest(values, np.sort(centroids)).astype(np.uint8)
+            centroids = self._centroids(values, k, draw)
+            belongs = nearest(values, centroids).astype(np.uint8)
             index[keep] = torch.from_numpy(belongs).to(index.device)
         return {"index": index}
+
+    def _centroids(self, values: Values, k: int, draw: np.random.Generator) -> Values:
+        """[k or fewer] in ascending order; the values themselves where they are no more."""
+        ordered = np.sort(values)
+        distinct = np.unique(ordered)
+        if distinct.size <= k:
+            return distinct
+        return np.sort(k_means(ordered, first_centroids(ordered, k, self.init, draw)))
 
     def coded(self, weight: Tensor, keep: Tensor, decided: Mapping[str, Tensor]) -> Tensor:
         """The mean of each cluster, in the place of all its weights."""
