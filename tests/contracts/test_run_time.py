@@ -118,7 +118,10 @@ def test_edits_are_plain_data_and_lies_in_them_are_refused(made: Any, method: st
     assert isinstance(by, RunTime)
     places = by.places(network(), METHOD[method]().structure.targets(network(), data()[0]))
     told = json.loads(json.dumps(by.edits(places).run_time))
-    again = wrapped_again(network(), told)
+    stock = network()
+    own = {id(p) for p in stock.parameters()}
+    again = wrapped_again(stock, told)
+    assert own <= {id(p) for p in again.parameters()}  # nothing is lost on the way
     assert again.state_dict().keys() == made[method].model.state_dict().keys()
     lie = copy.deepcopy(told)
     key = next(k for k in lie["places"][0] if k != "target")

@@ -98,10 +98,14 @@ def test_a_layer_with_two_names_is_wrapped_under_both() -> None:
             return b(n(a(x)).relu()).mean((2, 3))
 
     net, x, recipe = Twins(), data(2)[0], sc.recipe("fbs")
+    norm = net.n
+    norm = net.n
     targets = recipe.structure.targets(net, x)
     recipe.materialise.apply(net, targets, {t.name: torch.arange(t.units) < 2 for t in targets})
     assert [type(m) for m in net.every] == [ChannelGate, nn.Identity, SlicedConv]
     assert (net.a, net.n, net.b) == tuple(net.every)
+    assert net.a.norm is norm
+    assert net.a.norm is norm
     assert int(net.every[0](x)[0].flatten(1).any(1).sum()) == 2
 
 

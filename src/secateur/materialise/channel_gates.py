@@ -54,9 +54,10 @@ class ChannelGates(RunTime):
             conv = str(place["conv"])
             norm = None if place["norm"] is None else _norm(model, str(place["norm"]))
             own = None if draw is None else _for(draw, conv)
-            put_around(model, conv, ChannelGate(_conv(model, conv), norm, own, self.strength))
-            if norm is not None:
+            gate = ChannelGate(_conv(model, conv), norm, own, self.strength)
+            if norm is not None:  # before the gate has it, which would be given the new one, too
                 put_around(model, str(place["norm"]), nn.Identity())
+            put_around(model, conv, gate)
         readers = {str(r) for place in places for r in _listed(place["readers"])}
         for reader in sorted(readers - gated):
             put_around(model, reader, SlicedConv(_conv(model, reader)))
