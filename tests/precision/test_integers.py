@@ -205,6 +205,18 @@ def test_refusals(tmp_path: Path) -> None:
         sc.prune(transformers.GPT2LMHeadModel(small), "magnitude", density=0.5, quantise=8)
 
 
+def test_a_torchao_that_cannot_be_imported_is_called_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "torchao").mkdir()
+    (tmp_path / "torchao/__init__.py").write_text("raise ImportError('undefined symbol\\nmore')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchao"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(PlanError, match=r"cannot be imported: undefined symbol; install a version"):
+        sc.plan(network(), "magnitude", density=0.5, quantise=8)
+
+
 def test_without_torchao_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     with pytest.raises(PlanError, match=r"pip install 'secateur\[quant\]'"):

@@ -46,7 +46,7 @@ def need(module: str, what: str = "this") -> Any:
         what: what needs it, for the message.
 
     Raises:
-        PlanError: where it is not installed.
+        PlanError: where it is not installed, or cannot be imported.
 
     >>> need("math").sqrt(4)
     2.0
@@ -55,6 +55,13 @@ def need(module: str, what: str = "this") -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise missing(error, what) from None
+    except ImportError as error:  # one built for another version of Python or torch
+        name = module.partition(".")[0]
+        reason = next(iter(str(error).splitlines()), "")
+        raise PlanError(
+            f"{what} needs '{name}', which is installed but cannot be imported: {reason:.200}; install a "
+            f"version that fits, pip install {_how(name)}"
+        ) from error
 
 
 def missing(error: ModuleNotFoundError, what: str = "this") -> PlanError:
@@ -64,6 +71,10 @@ def missing(error: ModuleNotFoundError, what: str = "this") -> PlanError:
     "a search needs 'optuna', which is not installed; pip install 'secateur[search]'"
     """
     name = str(error.name)
+    return PlanError(f"{what} needs '{name}', which is not installed; pip install {_how(name)}")
+
+
+def _how(name: str) -> str:
+    """What pip is to install: the extra that has the library, or the library."""
     extra = EXTRA.get(name.partition(".")[0])
-    how = f"'secateur[{extra}]'" if extra else name
-    return PlanError(f"{what} needs '{name}', which is not installed; pip install {how}")
+    return f"'secateur[{extra}]'" if extra else name
