@@ -59,7 +59,9 @@ def test_no_weight_is_masked_and_the_density_is_met(made: Any, method: str) -> N
     result = made[method]
     assert result.masks == {}
     assert abs(result.record["points"][-1]["density"] - DENSITY) < 0.05
-    work = result.record["points"][-1]["run_time"]
+    point = result.record["points"][-1]
+    work = point["run_time"]
+    assert (point["macs"], point["macs_nonzero"]) == (work["dense"], work["needed"]["mean"])
     assert work["inputs"] == 24
     assert 0 < work["needed"]["mean"] < work["dense"]
     assert work["needed"]["least"] <= work["needed"]["mean"] <= work["needed"]["most"]
