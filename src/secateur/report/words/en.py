@@ -149,8 +149,9 @@ ENGLISH: dict[str, str] = {
         "Iterative methods with their last round, others once per sparsity. ± is the half-width of "
         "the 95 % confidence interval of the mean over seeds (Student t); no ± means one seed. The "
         "difference to the dense network is paired by seed. Sparsity and density count prunable "
-        "weights; MACs count multiplications with weights that are not zero. Stored: as written to "
-        "disk, compressed. ◆: no other network here is both sparser and better."
+        "weights; MACs count multiplications with weights that are not zero, and on average over inputs "
+        "where layers decide for each. Stored: as written to disk, compressed. ◆: no other "
+        "network here is both sparser and better."
     ),
     "table.efficiency": "Efficiency",
     "table.efficiency.caption": (
