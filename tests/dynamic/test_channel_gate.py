@@ -119,6 +119,11 @@ def test_no_inputs_need_nothing_and_are_not_measured() -> None:
         sc.measure(made, torch.zeros(0, 4, 6, 6))
 
 
+def test_saliencies_begin_he_normal_by_what_they_put_out() -> None:
+    expected = torch.empty(6, 4).normal_(0, (2 / 6) ** 0.5, generator=draw("saliency"))
+    torch.testing.assert_close(gate().saliency.weight.detach(), expected)
+
+
 def test_a_saliency_of_zero_leaves_its_channel_out_and_all_of_them_leave_zero() -> None:
     made, x = gate(4).eval(), torch.rand(1, 4, 6, 6)
     with torch.no_grad():
@@ -127,6 +132,9 @@ def test_a_saliency_of_zero_leaves_its_channel_out_and_all_of_them_leave_zero() 
         with listening(made) as heard:
             out = made(x)
         assert int(heard[""][0].used) == 2
+        assert heard[""][0].done.tolist() == [
+            9 * 9 * 4 * 2
+        ]  # kernel, positions, inputs, outputs wanted
         assert out.flatten(2).any(2)[0].tolist() == [True, False, False, True, False, False]
         made.saliency.bias.fill_(-1.0)
         assert not made(x).any()
@@ -154,6 +162,7 @@ def test_a_sliced_convolution_leaves_out_zero_inputs_and_counts_them() -> None:
         made(x)
     both = heard[""][-1]
     assert both.dense == 9 * 25 * 4 * 6
+    assert (both.units, both.used.tolist()) == (4, [2, 0])
     assert both.done.tolist() == [9 * 25 * 2 * 6, 0]
     with pytest.raises(sc.SecateurError, match="groups 2"):
         SlicedConv(nn.Conv2d(4, 6, 3, groups=2))
