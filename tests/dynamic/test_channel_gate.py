@@ -21,6 +21,7 @@ from secateur.dynamic import ChannelGate, SlicedConv
 from secateur.engine.execute import execute
 from secateur.engine.run import Run, Setting
 from secateur.engine.store import FolderStore
+from secateur.measure.run_time import measure_run_time
 from tests.engine.test_execute import data, network, training
 
 
@@ -174,6 +175,8 @@ def test_one_input_really_computes_fewer_products() -> None:
     x[0, 3] = 0
     macs = sc.measure(made, x).macs.total  # type: ignore[union-attr]
     assert macs == 9 * 16 * 3 * 2 + 4 * 6
+    told = measure_run_time(made, [x, torch.cat([x] * 3)], most=3)
+    assert (told.inputs, told.dense, told.needed.mean) == (3, 9 * 16 * 4 * 6, macs)
 
 
 def test_the_penalty_is_the_mean_sum_of_saliencies_and_only_trains_gates() -> None:
