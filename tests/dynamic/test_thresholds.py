@@ -302,6 +302,8 @@ def test_selectors_name_attentions_as_well_as_weights() -> None:
 def test_what_has_cuts_already_or_is_wrapped_twice_is_refused(pruned: sc.Result) -> None:
     with pytest.raises(sc.SecateurError, match="'attn' decides for every input already"):
         sc.plan(pruned.model, "dynatran", batches()[0])
+    with pytest.raises(sc.SecateurError, match="'attn' decides for every input already"):
+        sc.prune(pruned.model, "l1-filters", density=0.5, example=batches()[0])
     told = {"by": "activation-thresholds", "places": [{"kind": "attention", "layer": "attn"}] * 2}
     with pytest.raises(sc.SecateurError, match="wrapped, once"):
         wrapped_again(network(), told)  # type: ignore[arg-type]

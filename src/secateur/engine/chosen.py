@@ -17,11 +17,11 @@ from .blockwise.blocks import Block, find_blocks
 def targets_of(recipe: Recipe, model: nn.Module, example: Any = None) -> tuple[Target, ...]:
     """What a recipe may prune in a model; a walk by blocks is refused here where there are none.
 
-    So is a network whose layers decide for every input already, where the recipe wraps layers as well.
+    So is a network whose layers decide for every input already, where the recipe wraps layers as well or
+    means to take structures out, which `shrink` could not.
     """
-    if isinstance(recipe.materialise, RunTime) and (
-        found := next(iter(run_time_layers(model)), None)
-    ):
+    wraps = isinstance(recipe.materialise, RunTime)
+    if (wraps or recipe.structure.saves) and (found := next(iter(run_time_layers(model)), None)):
         raise PlanError(
             f"'{found}' decides for every input already; begin with the network as it was before"
         )
