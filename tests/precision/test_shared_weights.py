@@ -100,6 +100,11 @@ def test_a_step_moves_each_centroid_by_the_summed_gradient() -> None:
     after = result.model.weight.detach()[mask]
     assert len(after.unique()) == 1
     assert torch.allclose(after, centroid.detach() - 100 * 0.001 * slope, atol=1e-6)
+    # the norm that is clipped is |∂L/∂c|: of one value, however many weights share it
+    clipped = plain.model_copy(update={"clip": float(slope.abs()) / 2})
+    result = sc.prune(net, recipe, data=(x, y), training=clipped, trained=True)
+    after = result.model.weight.detach()[mask]
+    assert torch.allclose(after, centroid.detach() - 100 * 0.001 * slope / 2, atol=1e-6)
 
 
 def test_what_comes_out_takes_few_values_and_is_saved_small(tmp_path: Path) -> None:

@@ -58,3 +58,7 @@ class Precision(Component, ABC):
     def passes(self, gradient: Tensor, keep: Tensor, decided: Mapping[str, Tensor]) -> Tensor:
         """The gradient that w follows, from that of coded(w); as it is (straight through)."""
         return gradient
+
+    def once(self, passed: Tensor, keep: Tensor, decided: Mapping[str, Tensor]) -> Tensor:
+        """What `passes` gave with each free value once, any shape: its norm is what clipping goes by."""
+        return passed

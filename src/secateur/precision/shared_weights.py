@@ -73,6 +73,11 @@ class SharedWeights(Precision):
         total, _, index = _by_cluster(gradient, keep, decided["index"])
         return torch.where(keep, total[index].to(gradient.dtype), 0)
 
+    def once(self, passed: Tensor, keep: Tensor, decided: Mapping[str, Tensor]) -> Tensor:
+        """[256] the gradient of each centroid, which all its weights were given."""
+        total, count, _ = _by_cluster(passed, keep, decided["index"])
+        return (total / count.clamp(min=1)).to(passed.dtype)
+
 
 def _by_cluster(values: Tensor, keep: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """([256] sums, [256] counts) of what is kept, and the index as whole numbers."""

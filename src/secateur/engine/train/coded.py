@@ -63,6 +63,15 @@ class Coded:
                 p.grad = self.precision.passes(p.grad, self._keep[name], self._decided(name))
 
     @torch.no_grad()
+    def once(self) -> dict[str, Tensor]:
+        """Name -> the gradient in `.grad` by what is free to move, for its norm; after `learn`."""
+        return {
+            name: self.precision.once(p.grad, self._keep[name], self._decided(name))
+            for name, p in self._params.items()
+            if p.grad is not None
+        }
+
+    @torch.no_grad()
     def settle(self) -> None:
         """Write the coded weights in the place of the weights."""
         for name, p in self._params.items():

@@ -86,6 +86,10 @@ class Gated:
         moment = Moment(rate, step / self._last, self._draw(step))
         self.learned = self.gate.learn(self.learned, slopes, moment)
 
+    def once(self) -> dict[str, Tensor]:
+        """Nothing: every weight follows a gradient of its own."""
+        return {}
+
     def factors(self, step: int) -> dict[str, Tensor]:
         """Target -> [target.shape] float: this step's factors."""
         if not self.gate.masked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
@@ -237,7 +237,7 @@ class Trainer:
         if self._push is not None:
             self._push.add(step)
         if self.training.clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip)
+            self._clip(self.training.clip)
         if self._watch is not None:
             self._watch()
         if scaler is None:
@@ -247,6 +247,14 @@ class Trainer:
             scaler.update()
         if self.masks is not None and self.training.optimiser.mixes:
             self.masks.zero({n: p.detach() for n, p in self.model.named_parameters()})
+
+    def _clip(self, most: float) -> None:
+        """Scale all gradients down where their norm is over `most`; what weights share counts once."""
+        named = {n: p for n, p in self.model.named_parameters() if p.grad is not None}
+        once = self.gated.once() if self.gated is not None else {}
+        gradients = [once.get(name, cast("Tensor", p.grad)) for name, p in named.items()]
+        norm = nn.utils.get_total_norm(gradients)
+        nn.utils.clip_grads_with_norm_(named.values(), most, norm)
 
     def _mask_average(self) -> None:
         """What the masks prune is gone from the average at once, not in the long run."""
