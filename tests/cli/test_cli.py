@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,9 @@ def test_report_in_both_languages(finished: Path, tmp_path: Path) -> None:
         assert call(["report", str(finished), "--out", str(tmp_path / lang), "--lang", lang]) == 0
         (page,) = (tmp_path / lang).glob("*.html")
         assert word in page.read_text(encoding="utf-8").lower()
+    for library in ("weasyprint", "fontTools"):  # what they pass over is no line of ours
+        log = logging.getLogger(library)
+        assert [log.isEnabledFor(level) for level in (30, 40)] == [False, True]
 
 
 def test_plan_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from secateur.core.axes import Materialiser
 from secateur.core.cards import METHODS
 from secateur.core.errors import PlanError, StorageError
 from secateur.core.run_time import RunTime, listening, run_time_layers, wrapped_again
+from secateur.experiments.results import Point
 from secateur.measure.run_time import measure_run_time
 
 METHOD = {name: m for name, m in METHODS.items() if isinstance(m().materialise, RunTime)}
@@ -61,7 +62,10 @@ def test_no_weight_is_masked_and_the_density_is_met(made: Any, method: str) -> N
     assert abs(result.record["points"][-1]["density"] - DENSITY) < 0.05
     point = result.record["points"][-1]
     work = point["run_time"]
-    assert (point["macs"], point["macs_nonzero"]) == (work["dense"], work["needed"]["mean"])
+    counts = point["macs"], point["macs_nonzero"]
+    assert counts == (round(work["dense"]), round(work["needed"]["mean"]))
+    read = Point(**point)  # as a report does
+    assert (read.at_run_time, read.sparsity) == (True, 1 - work["needed"]["mean"] / work["dense"])
     assert work["inputs"] == 24
     assert 0 < work["needed"]["mean"] < work["dense"]
     assert work["needed"]["least"] <= work["needed"]["mean"] <= work["needed"]["most"]

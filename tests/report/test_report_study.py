@@ -7,8 +7,10 @@ import pytest
 
 from secateur.core.errors import StorageError
 from secateur.experiments.results import Results, RunResult
+from secateur.report.document import compose
 from secateur.report.study import make_study, open_study
 from secateur.report.style import SERIES, Palette, marker, on_ramp, ramp
+from secateur.report.words import Words
 
 
 def test_one_series_per_method(study):
@@ -130,3 +132,39 @@ def contrast(a: str, b: str) -> float:
 @pytest.mark.parametrize("step", range(21))
 def test_numbers_on_the_colour_ramp_are_readable(step):
     assert contrast(ramp(step / 20), on_ramp(step / 20)) >= 4.0
+
+
+def test_what_is_decided_at_run_time_is_placed_by_the_macs_an_input_needs(tmp_path):
+    """Its weights are all there: it stands in no comparison of weights, and every row says so."""
+    for method, density in ((fake.METHODS[0], ()), (fake.Fake("snip", "SNIP"), (0.5,))):
+        fake.save(tmp_path, fake.result(method, density, 1, [1], 100))
+    gated = fake.Fake("fbs", "FBS", densities=(0.5, 1.0))
+    for asked, needed in ((0.5, 30.0), (1.0, 95.0)):
+        one = fake.result(gated, (asked,), 1, [1], 100)
+        work = {"dense": 100.0, "needed": {"mean": needed, "deviation": 1.0}, "inputs": 4}
+        told = {"density": asked, "sparsity": 0.0, "layers": {}, "run_time": work}
+        told["test"] = {"accuracy": 1.0, "loss": 0.0, "n": 100}
+        fake.save(tmp_path, one | {"points": [one["points"][0] | told]})
+    study = open_study(tmp_path)
+    found = {
+        s.label: [(round(p.sparsity.mean, 9), p.at_run_time) for p in s.finals]
+        for s in study.series
+    }
+    assert found["FBS"] == [(0.05, True), (0.7, True)]
+    assert study.best(at_run_time=True)[1].sparsity.mean == pytest.approx(0.7)
+    assert all(
+        not point.at_run_time
+        for s in study.series
+        for point in s.finals
+        if id(point) in study.front
+    )
+    assert study.best() is None or study.best()[0].label == "SNIP"
+    for lang, said in (("en", "FBS (at run time)"), ("ko", "FBS (실행 시)")):
+        document = compose(study, Words(lang))
+        (section,) = [section for section in document.sections if section.id == "results"]
+        curves, main, efficiency = section.blocks
+        assert said in [label for _, label in curves.legend]
+        rows = [row.cells for row in (*main.rows, *efficiency.rows, *curves.table.rows)]
+        assert [c for c in rows if said in c]
+        assert not [c for c in rows if "FBS" in c]
+        assert "50.0" not in {cell for cells in rows if said in cells for cell in cells}

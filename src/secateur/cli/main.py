@@ -14,7 +14,14 @@ from ..core.extras import EXTRA, missing
 from . import advise, catalogue, export, measure, prune, results, run, trace, transfer
 
 INTERRUPTED = 130
-CHATTY = ("huggingface_hub", "datasets", "torchao", "torch.utils._pytree")
+CHATTY = (
+    "huggingface_hub",
+    "datasets",
+    "torchao",
+    "torch.utils._pytree",
+    "weasyprint",
+    "fontTools",
+)
 """Libraries whose warnings would bury the one line."""
 
 app = typer.Typer(

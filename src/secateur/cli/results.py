@@ -37,7 +37,7 @@ def list_runs(root: Root) -> None:
     table = Table("run", "label", "points", "sparsity", "accuracy", "seconds")
     for run in _results(root).runs:
         last = run.points[-1]
-        row = [run.label, str(len(run.points)), f"{100 * last.sparsity:.2f} %", accuracy(last)]
+        row = [run.label, str(len(run.points)), sparsity(last), accuracy(last)]
         table.add_row(run.name, *row, f"{run.seconds:.0f}")
     Console().print(table)
 
@@ -118,7 +118,12 @@ _ROWS = ("sparsity", "accuracy", "non-zero parameters", "MACs of non-zeros", "by
 def _row(point: Point) -> tuple[str, ...]:
     macs = f"{point.macs_nonzero:,}" if point.macs_nonzero is not None else "–"
     stored = f"{point.bytes_stored:,}" if point.bytes_stored is not None else "–"
-    return f"{100 * point.sparsity:.2f} %", accuracy(point), f"{point.nonzero:,}", macs, stored
+    return sparsity(point), accuracy(point), f"{point.nonzero:,}", macs, stored
+
+
+def sparsity(point: Point) -> str:
+    """Of the weights; of the MACs of an input, and marked so, where layers decide for each."""
+    return f"{100 * point.sparsity:.2f} %" + (" of MACs" if point.at_run_time else "")
 
 
 def accuracy(point: Point) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..artifact.atomic import read_bytes
 from ..core.errors import PlanError, StorageError, unknown
@@ -35,6 +35,24 @@ class Score(Value):
     n: int = Field(gt=0)
 
 
+class Needed(Value):
+    """MACs of an input, on average over those that were measured."""
+
+    mean: float = Field(gt=0)
+
+
+class RunTime(Value):
+    """What inputs need of a network whose layers decide for each; `dense`: MACs where all is computed."""
+
+    dense: float = Field(gt=0)
+    needed: Needed
+
+    @property
+    def share(self) -> float:
+        """Needed over dense; deciding may take more than is left out."""
+        return min(1.0, self.needed.mean / self.dense)
+
+
 class Point(Value):
     """One measured state of a network.
 
@@ -42,7 +60,9 @@ class Point(Value):
         round: updates done so far.
         moment: `trained`, `pruned` (before recovery), `recovered` or `coded` (its weights take few values);
             empty where not told.
-        density, sparsity: over the prunable weights; `density_all` over all parameters.
+        density, sparsity: over the prunable weights, `density_all` over all parameters; where layers decide
+            for every input no weight is out, and these are shares of the MACs that an input needs on average.
+        at_run_time: whether layers decide for every input.
         test, val: evaluations; None where there was none.
         params, nonzero, macs, macs_nonzero: counts.
         bytes_dense: every parameter as float32; `bytes_stored`: as written, compressed.
@@ -68,11 +88,24 @@ class Point(Value):
     empty: tuple[str, ...] = ()
     unreachable: tuple[str, ...] = ()
     seconds: float | None = None
+    at_run_time: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _needed(cls, plain: Any) -> Any:
+        """Density by what inputs need, where layers decide; nothing is left out before the first update."""
+        if not isinstance(plain, dict) or "run_time" not in plain or not plain.get("round"):
+            return plain
+        work = plain[
+            "run_time"
+        ]  # None where there was nothing to measure on: units that stay count
+        share = plain.get("density") if work is None else RunTime.model_validate(work).share
+        return {**plain, "at_run_time": True, "density": share, "sparsity": 1 - (share or 0)}
 
     @property
     def whole(self) -> bool:
         """Whether nothing was done to the network yet: all weights are there, none takes few values."""
-        return self.density == 1 and self.moment != "coded"
+        return self.density == 1 and self.moment != "coded" and not self.at_run_time
 
     @property
     def collapsed(self) -> tuple[str, ...]:

@@ -143,6 +143,11 @@ class CurvePoint:
         """Whether it is the dense network."""
         return all(point.whole for point in self.points.values())
 
+    @property
+    def at_run_time(self) -> bool:
+        """Whether layers decide for every input, so that densities are of MACs, not of weights."""
+        return any(point.at_run_time for point in self.points.values())
+
     @cached_property
     def by_seed(self) -> dict[int, float]:
         """Seed -> accuracy."""

@@ -93,12 +93,15 @@ def _lead(study: Study, words: Words) -> str:
     if study.baseline is None:
         return words("head.lead.no_dense")
     dense, best = say.percent(study.baseline.accuracy.mean), study.best()
+    said = "head.lead"
+    if best is None:
+        best, said = study.best(at_run_time=True), "head.lead.at_run_time"
     if best is None:
         pruned = any(series.sparse for series in study.series)
         return words("head.lead.none" if pruned else "head.lead.only_dense", dense=dense)
     series, point = best
     return words(
-        "head.lead",
+        said,
         dense=dense,
         label=series.label,
         sparsity=say.sparsity(point.sparsity.mean),

@@ -125,17 +125,29 @@ class Study:
 
     @cached_property
     def front(self) -> set[int]:
-        """Ids of the final points no other final point beats in sparsity and accuracy."""
-        finals = [point for series in self.series for point in series.finals]
+        """Ids of the final points no other final point beats in sparsity (of weights) and accuracy."""
+        every = [point for series in self.series for point in series.finals]
+        finals = [point for point in every if not point.at_run_time]
         marks = pareto([(point.sparsity.mean, point.accuracy.mean) for point in finals])
         return {id(point) for point, mark in zip(finals, marks, strict=True) if mark}
 
-    def best(self, loss: float = 0.01) -> tuple[Series, CurvePoint] | None:
-        """The sparsest network of all that loses at most `loss` accuracy against the dense one."""
+    def best(
+        self, loss: float = 0.01, at_run_time: bool = False
+    ) -> tuple[Series, CurvePoint] | None:
+        """The sparsest network of all that loses at most `loss` accuracy against the dense one.
+
+        Sparse in weights, or with `at_run_time` in MACs, of those whose layers decide for every input.
+        """
         near = [
             (s, p) for s in self.series if s.sparse and (p := self.near_dense(s, loss)) is not None
         ]
+        near = [pair for pair in near if pair[1].at_run_time == at_run_time]
         return max(near, key=lambda pair: pair[1].sparsity.mean) if near else None
+
+    @property
+    def at_run_time(self) -> bool:
+        """Whether layers of any network here decide for every input."""
+        return any(point.at_run_time for series in self.series for point in series.pruned)
 
     def near_dense(self, series: Series, loss: float = 0.01) -> CurvePoint | None:
         """The sparsest network of a series that loses at most `loss` accuracy."""

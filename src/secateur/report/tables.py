@@ -35,7 +35,18 @@ def main_table(study: Study, words: Words) -> Table:
     dense = study.dense_labels(words("method.dense"))
     rows = [_main_row(study, dense[key], None, p, words) for key, p in study.dense.items()]
     rows += [_main_row(study, s.label, s, p, words) for s in study.series for p in s.finals]
-    return Table("main", words("table.main"), columns, tuple(rows), words("table.main.caption"))
+    caption = words("table.main.caption") + at_run_time(study, words)
+    return Table("main", words("table.main"), columns, tuple(rows), caption)
+
+
+def at_run_time(study: Study, words: Words) -> str:
+    """What a caption adds where layers decide for every input."""
+    return " " + words("table.at_run_time") if study.at_run_time else ""
+
+
+def named(label: str, point: CurvePoint, words: Words) -> str:
+    """A series' label in the row of a point, which says where densities are not of weights."""
+    return words("method.at_run_time", label=label) if point.at_run_time else label
 
 
 def _main_row(
@@ -43,7 +54,7 @@ def _main_row(
 ) -> Row:
     change = study.change(series, point) if series else None
     cells = (
-        label + (FRONT if id(point) in study.front else ""),
+        named(label, point, words) + (FRONT if id(point) in study.front else ""),
         *_place(point),
         say.accuracy(point.accuracy),
         say.change(change),
@@ -82,21 +93,21 @@ def efficiency_table(study: Study, words: Words) -> Table:
         *(Column(words(f"column.{name}")) for name in ("top1", "params", "size")),
     )
     dense = study.dense_labels(words("method.dense"))
-    rows = [_efficiency_row(dense[key], None, point) for key, point in study.dense.items()]
+    rows = [_efficiency_row(dense[key], None, point, words) for key, point in study.dense.items()]
     for series in study.series:
         picked = [study.near_dense(series), max(series.pruned, key=lambda p: p.sparsity.mean)]
         chosen = {id(point): point for point in picked if point is not None}
-        rows += [_efficiency_row(series.label, series, point) for point in chosen.values()]
-    caption = words("table.efficiency.caption")
+        rows += [_efficiency_row(series.label, series, p, words) for p in chosen.values()]
+    caption = words("table.efficiency.caption") + at_run_time(study, words)
     return Table("efficiency", words("table.efficiency"), columns, tuple(rows), caption)
 
 
-def _efficiency_row(label: str, series: Series | None, point: CurvePoint) -> Row:
+def _efficiency_row(label: str, series: Series | None, point: CurvePoint, words: Words) -> Row:
     nonzero = point.mean("nonzero")
     cells = (
         spec(next(iter(point.runs.values())).config.get("network")),
         say.sparsity(point.sparsity.mean),
-        label,
+        named(label, point, words),
         say.accuracy(point.accuracy),
         say.millions(nonzero),
         say.millions(None if nonzero is None else 4 * nonzero),

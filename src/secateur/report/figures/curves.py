@@ -11,6 +11,7 @@ from ..study import Series, Study
 from ..svg.canvas import Canvas
 from ..svg.plot import Axis, Frame, Plot
 from ..svg.scale import Linear, Log, density_ticks, nice_ticks, spread
+from ..tables import at_run_time, named
 from ..words import Words
 from . import both
 
@@ -88,7 +89,7 @@ def curves(study: Study, words: Words) -> Figure | None:
         words("figure.curves"),
         alt,
         caption=_caption(study, words),
-        legend=tuple((series.slot, series.label) for series in study.series),
+        legend=tuple((s.slot, named(s.label, s.curve[-1], words)) for s in study.series),
         table=_table(study, words),
     )
 
@@ -175,7 +176,8 @@ def _caption(study: Study, words: Words) -> str:
     bars = words("figure.curves.bars" if several(study) else "figure.curves.no_bars")
     zoom = " " + words("figure.curves.zoom") if _zoom(study) else ""
     metric = words(f"metric.{study.metric}")
-    return words("figure.curves.caption", metric=metric, bars=bars) + zoom
+    caption = words("figure.curves.caption", metric=metric, bars=bars) + zoom
+    return caption + at_run_time(study, words)
 
 
 def _table(study: Study, words: Words) -> Table:
@@ -184,11 +186,16 @@ def _table(study: Study, words: Words) -> Table:
         Column(words("column.method"), "left"),
         *(Column(words(f"column.{head}")) for head in heads),
     )
-    rows = [_row(series, point) for series in study.series for point in series.curve]
+    rows = [_row(series, point, words) for series in study.series for point in series.curve]
     return Table("curves-data", words("figure.data"), columns, tuple(rows))
 
 
-def _row(series: Series, point: CurvePoint) -> Row:
+def _row(series: Series, point: CurvePoint, words: Words) -> Row:
     place = say.sparsity(point.sparsity.mean), say.density(point.density.mean)
-    cells = (series.label, *place, say.accuracy(point.accuracy), str(point.accuracy.n))
+    cells = (
+        named(series.label, point, words),
+        *place,
+        say.accuracy(point.accuracy),
+        str(point.accuracy.n),
+    )
     return Row(cells, point.names, series.slot)

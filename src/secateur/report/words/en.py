@@ -11,6 +11,10 @@ ENGLISH: dict[str, str] = {
         "point of it is {label} at {sparsity} % sparsity, with {accuracy} %: {factor} times fewer "
         "weights."
     ),
+    "head.lead.at_run_time": (
+        "The dense network reaches {dense} % top-1. Within one percentage point of it is {label} with "
+        "{accuracy} %, whose layers leave out {sparsity} % of the MACs on average over inputs, and no weight."
+    ),
     "head.lead.none": (
         "The dense network reaches {dense} % top-1. No pruned network comes within one percentage "
         "point of it."
@@ -127,6 +131,7 @@ ENGLISH: dict[str, str] = {
     # results
     "results.title": "Sparsity and accuracy",
     "method.dense": "Dense",
+    "method.at_run_time": "{label} (at run time)",
     "figure.curves": "Accuracy against sparsity",
     "figure.curves.caption": (
         "Mean {metric} accuracy over seeds; the horizontal axis is logarithmic in density. {bars} "
@@ -152,6 +157,10 @@ ENGLISH: dict[str, str] = {
         "weights; MACs count multiplications with weights that are not zero, and on average over inputs "
         "where layers decide for each. Stored: as written to disk, compressed. ◆: no other "
         "network here is both sparser and better."
+    ),
+    "table.at_run_time": (
+        "At run time: layers decide for every input and no weight is out; sparsity and density here are "
+        "shares of the dense network's MACs, on average over inputs."
     ),
     "table.efficiency": "Efficiency",
     "table.efficiency.caption": (

@@ -10,6 +10,10 @@ KOREAN: dict[str, str] = {
         "조밀한 네트워크의 top-1 정확도는 {dense} %이다. 이보다 1 %p 이내인 네트워크 가운데 가장 "
         "희소한 것은 {label}: 희소도 {sparsity} %에서 {accuracy} %, 가중치 수는 1/{factor}."
     ),
+    "head.lead.at_run_time": (
+        "조밀한 네트워크의 정확도(top-1)는 {dense} %이다. 그보다 1 % 포인트 이내로 낮은 네트워크는 {label}로 "
+        "정확도 {accuracy} %이며, 가중치는 모두 남고 입력 평균으로 MACs의 {sparsity} %를 계산하지 않는다."
+    ),
     "head.lead.none": (
         "조밀한 네트워크의 top-1 정확도는 {dense} %이다. 이보다 1 %p 이내에 드는 가지치기 "
         "네트워크는 없다."
@@ -124,6 +128,7 @@ KOREAN: dict[str, str] = {
     # results
     "results.title": "희소도와 정확도",
     "method.dense": "조밀 (Dense)",
+    "method.at_run_time": "{label} (실행 시)",
     "figure.curves": "희소도에 따른 정확도",
     "figure.curves.caption": (
         "시드 평균 {metric} 정확도. 가로축은 밀도의 로그 눈금이다. {bars} 작은 점은 개별 시드, "
@@ -149,6 +154,10 @@ KOREAN: dict[str, str] = {
         "곱셈 수이며, 입력마다 결정하는 층이 있으면 입력 평균이다. "
         "저장 크기는 압축하여 실제로 쓴 파일 크기이다. ◆: 더 희소하면서 더 정확한 "
         "네트워크가 여기에 없음."
+    ),
+    "table.at_run_time": (
+        "실행 시: 층이 입력마다 결정하고 가중치는 모두 남는다. 이 행의 희소도와 밀도는 조밀한 네트워크의 "
+        "MACs에 대한 비율(입력 평균)이다."
     ),
     "table.efficiency": "효율성 비교",
     "table.efficiency.caption": (
