@@ -7,6 +7,7 @@ from secateur.core.recipe import Recipe
 from secateur.engine.program import Evaluate, Prune, Restore, Snapshot, Train, build
 from secateur.methods.at_init import snip, synflow
 from secateur.methods.basic import dense, magnitude
+from secateur.methods.run_time import fbs
 from secateur.methods.tickets import han, lottery_ticket, random_reinit, random_ticket
 from secateur.methods.while_training import gradual_magnitude, rigl
 
@@ -52,6 +53,15 @@ def test_lottery_ticket_rewinds_and_trains_to_the_end_each_round() -> None:
 def test_han_fine_tunes_at_a_constant_rate() -> None:
     ops = build(han(rounds=1, fine_tune="3ep", lr_scale=0.1), 10, 50)
     assert Train("round-1", 0, 30, constant=True, lr_scale=0.1) in ops
+
+
+def test_a_recovery_follows_the_training_where_all_is_pruned_by_then() -> None:
+    ops = build(fbs(end="20it", every="10it", fine_tune="3ep"), 10, 50)
+    assert kinds(ops) == [
+        *["Snapshot", "Train", "Prune", "Train", "Prune", "Train", "Evaluate"],
+        *["Evaluate", "Restore", "Train", "Evaluate"],
+    ]
+    assert ops[-2] == Train("round-2", 0, 30, constant=True, lr_scale=0.1)
 
 
 def test_random_ticket_shuffles_and_rewinds() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import secateur as sc
 from secateur.core.errors import PlanError
@@ -231,8 +232,13 @@ def test_refusals() -> None:
     with pytest.raises(PlanError, match="give share"):
         sc.recipe("magnitude", tune="1ep")
     for bits in (9, 0, True, 2.5):
-        with pytest.raises(PlanError, match="bits"):
+        with pytest.raises(
+            PlanError, match=rf"^share takes a whole .* 1 to 8, the bits .* got {bits}"
+        ):
             sc.recipe("magnitude", share=bits)
+    for given in (5, "8bit", 8.0):
+        with pytest.raises(PlanError, match=rf"^quantise takes 8 or 4, the bits .* got {given!r}"):
+            sc.recipe("magnitude", quantise=given)
     with pytest.raises(PlanError, match="one round"):
         sc.recipe("deep-compression", layers={"0": 0.5}, rounds=2)
     for option in ({"share": 3}, {"quantise": 8}):  # its own bits and tuning would be passed over
@@ -242,6 +248,12 @@ def test_refusals() -> None:
     excluded = recipe.model_copy(update={"precision": SharedWeights(exclude=("*",))})
     with pytest.raises(PlanError, match="none is left here"):
         sc.prune(network(), excluded)
+    computed = nn.Sequential(weight_norm(nn.Linear(4, 4)), nn.Linear(4, 4), nn.Linear(4, 4))
+    told = r"'0.weight' is computed by a param.*few values in it.*exclude=\('0.weight',\)"
+    with pytest.raises(PlanError, match=told):
+        sc.prune(computed, "magnitude", density=0.5, exclude="0.weight", share=2)
+    left = SharedWeights(exclude=("0.weight",))
+    assert list(coded_weights(computed, left)) == ["1.weight", "2.weight"]
 
 
 def test_walks_from_disk_are_refused_and_say_what_to_do() -> None:

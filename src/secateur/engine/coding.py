@@ -11,7 +11,7 @@ from ..core.finite import check_weight
 from ..core.names import pick
 from ..core.precision import Dims, Precision
 from ..core.recipe import Recipe
-from ..structure.prunable import prunable
+from ..structure.prunable import computed_weights, no_change, prunable
 from .train.coded import Coded
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ def coded_weights(model: nn.Module, precision: Precision) -> dict[str, Dims]:
     """Name -> dimensions of what is coded: weights of layers, but tied tables and what it excludes."""
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     weights = {w.name: w for w in prunable(model) if id(w.tensor) not in tables}
-    left_out = set(pick(precision.exclude, weights))
+    computed = computed_weights(model)
+    left_out = set(pick(precision.exclude, [*weights, *computed]))
+    if left := [name for name in computed if name not in left_out]:
+        instead = f"leave it as it is: in the recipe, the precision's exclude=({left[0]!r},)"
+        raise PlanError(no_change(left, "few values in it", instead))
     dims = {name: weight.dims for name, weight in weights.items() if name not in left_out}
     if not dims:
         raise PlanError(

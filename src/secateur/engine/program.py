@@ -97,8 +97,9 @@ def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = Fals
     """The operations of a run.
 
     Updates before the end of training interrupt it; those at its end follow it, each with its
-    recovery. Without training (`total` 0) every update is at the end. A network that is trained
-    already skips the main training, unless the method works during it.
+    recovery, which follows the training itself where none is left by then. Without training
+    (`total` 0) every update is at the end. A network that is trained already skips the main
+    training, unless the method works during it.
 
     Args:
         recipe: the method.
@@ -118,8 +119,9 @@ def build(recipe: Recipe, steps_per_epoch: int, total: int, trained: bool = Fals
     ops: list[Op] = [*_training(during, length, _snapshots(recovery, back), adapter)]
     if total or after or not updates:
         ops.append(Evaluate(len(during), "trained"))
-    if recipe.gate is not None and not recovery.idle:
-        ops += _recovery(1, recovery, back, steps_per_epoch, total)
+    if during and not after and not recovery.idle:  # all is pruned when the training ends
+        round = 1 if recipe.schedule.waits else len(during)  # what settles is one update
+        ops += _recovery(round, recovery, back, steps_per_epoch, total)
     for i, update in enumerate(after, start=1):
         number = len(during) + i
         ops.append(Prune(number, update, first=number == 1))

@@ -19,7 +19,7 @@ from .ahead import counts_ahead
 from .coding import coder
 from .following import follower
 from .gating import gated
-from .program import Draw, Prune, Train
+from .program import Draw, Evaluate, Prune, Train
 from .run import Run
 from .store import Saved
 from .train import Trainer, Training
@@ -123,6 +123,12 @@ def _check_teacher(run: Run, training: Training) -> None:
         raise PlanError(
             f"distillation learns from the trained dense network, but schedule '{run.recipe.schedule}' "
             "prunes it as soon as its masks have settled; drop distil"
+        )
+    until = next((i for i, op in enumerate(run.ops) if isinstance(op, Evaluate)), 0)
+    if training.distil is not None and any(isinstance(op, Prune) for op in run.ops[:until]):
+        raise PlanError(
+            "distillation learns from the trained dense network, but this method prunes it before its "
+            "training has ended; drop distil"
         )
 
 

@@ -82,12 +82,13 @@ def with_few_values(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Rec
             f"{', '.join(given)}: the method has precision '{recipe.precision}' already, which would be left "
             "out; use the method's own options, or share and quantise with another method"
         )
-    bits = {word: given[word] for word in ("share", "quantise") if word in given}
+    bits: dict[str, Any] = {n: given[n] for n in ("share", "quantise") if n in given}
     if len(bits) != 1:
         raise PlanError(
             "give share (bits of the values that weights share, 1 to 8) or quantise (8 or 4), one of them; "
             "tune says how long to train with it"
         )
+    _check_bits(bits)
     length = given.get("tune")
     if "share" in bits:
         n = bits["share"]
@@ -95,3 +96,17 @@ def with_few_values(recipe: Recipe, own: Mapping[str, Any], **given: Any) -> Rec
     else:
         made = Integers(bits=bits["quantise"], length=length)
     return Recipe(**{**dict(recipe), "precision": made})
+
+
+def _check_bits(given: Mapping[str, Any]) -> None:
+    """Refuse other numbers of bits than there are, in the words of the option."""
+    ((option, bits),) = given.items()
+    allowed, said = {
+        "share": (
+            range(1, 9),
+            "a whole number from 1 to 8, the bits of the values that weights share",
+        ),
+        "quantise": ((4, 8), "8 or 4, the bits of the integers"),
+    }[option]
+    if type(bits) is not int or bits not in allowed:
+        raise PlanError(f"{option} takes {said}; got {bits!r}")

@@ -169,14 +169,15 @@ def chosen(
     if include:
         every = {**_free(model), **every}
         weights = {name: every[name] for name in pick(include, every)}
-    computed = {} if include else _computed(model)
+    computed = {} if include else computed_weights(model)
     if not include and not with_classifier:
         head = classifier(model, example)
         weights = {n: w for n, w in weights.items() if w.layer != head or len(weights) == 1}
         computed = {name: layer for name, layer in computed.items() if layer != head}
     left_out = set(pick(exclude, [*every, *computed]))
     if left := [name for name in computed if name not in left_out]:
-        raise PlanError(_no_mask(left))
+        instead = f"leave it dense: exclude='{left[0]}'"
+        raise PlanError(no_change(left, "a mask on it", instead))
     weights = {name: weight for name, weight in weights.items() if name not in left_out}
     if not weights:
         raise PlanError(
@@ -186,7 +187,7 @@ def chosen(
     return list(weights.values())
 
 
-def _computed(model: nn.Module) -> dict[str, str]:
+def computed_weights(model: nn.Module) -> dict[str, str]:
     """Weights that a parametrisation (weight norm, spectral norm, …) computes, and their layers."""
     return {
         f"{layer}.{leaf}": layer
@@ -197,13 +198,14 @@ def _computed(model: nn.Module) -> dict[str, str]:
     }
 
 
-def _no_mask(left: list[str]) -> str:
+def no_change(left: list[str], what: str, instead: str) -> str:
+    """Why computed weights cannot have `what`, and what to do; `instead` is the other way."""
     layer, _, leaf = left[0].rpartition(".")
     more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
     return (
-        f"'{left[0]}'{more} is computed by a parametrisation before every pass, and a mask on it would not "
+        f"'{left[0]}'{more} is computed by a parametrisation before every pass, and {what} would not "
         f"last; bake it in with torch.nn.utils.parametrize.remove_parametrizations(model.get_submodule("
-        f"'{layer}'), '{leaf}'), or leave it dense: exclude='{left[0]}'"
+        f"'{layer}'), '{leaf}'), or {instead}"
     )
 
 

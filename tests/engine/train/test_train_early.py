@@ -263,6 +263,12 @@ class TestRefusals:
         run.setting = replace(run.setting, training=taught)
         with pytest.raises(PlanError, match=r"as soon as its masks have settled; drop distil"):
             execute(run)
+        run = begun("random", density=0.5)
+        run.setting = replace(run.setting, training=taught)
+        with pytest.raises(
+            PlanError, match=r"prunes it before its training has ended; drop distil"
+        ):
+            execute(run)
 
     def test_a_training_too_short_to_zero(self):
         with pytest.raises(PlanError, match="zero nothing before"):
