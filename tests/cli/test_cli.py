@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from secateur.cli.main import call
 from secateur.core.cards import METHODS
@@ -245,6 +247,16 @@ def test_the_weights_of_a_run_can_be_loaded_again(tmp_path: Path) -> None:
     (result,) = tmp_path.rglob("result.json")
     last = json.loads(result.read_text())["points"][-1]
     assert sum(int((p != 0).sum()) for p in model.parameters()) == last["nonzero"]
+    assert call(["export", str(tmp_path / "one"), "--out", str(tmp_path / "a.safetensors")]) == 0
+    written = load_file(tmp_path / "a.safetensors")
+    assert all(torch.equal(written[name], p) for name, p in model.state_dict().items())
+
+
+def test_of_several_runs_one_is_to_be_named(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = error(["export", str(finished), "--out", str(tmp_path / "a.safetensors")], capsys)
+    assert "holds 6 runs; name the folder of one" in said
 
 
 @pytest.mark.parametrize("content", ["{}", "my own notes", "[1, 2]"])

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..experiments.finished import network_of, run_folder
 from ..exporting import export as write
 
 
@@ -16,7 +17,7 @@ def add(app: typer.Typer) -> None:
 
 
 def export(
-    artifact: Annotated[Path, typer.Argument(help="folder that secateur saved")],
+    artifact: Annotated[Path, typer.Argument(help="folder that secateur saved, or of a run")],
     out: Annotated[Path, typer.Option(help="the file to write")],
     to: Annotated[
         str | None,
@@ -34,10 +35,12 @@ def export(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file")] = False,
 ) -> None:
-    """Write an artifact as .pt2, ONNX, GGUF, state dict or torchao's integers, read back and compared."""
+    """Write an artifact or what a run left as .pt2, ONNX, GGUF, state dict or torchao's integers, checked."""
+    run = run_folder(artifact)
+    what, example = (artifact, None) if run is None else network_of(run)
     print(
         write(
-            artifact, out, to=to, kind=kind, equal_widths=equal_widths,
+            what, out, to=to, example=example, kind=kind, equal_widths=equal_widths,
             trust=tuple(trust or ()), overwrite=overwrite,
         )
     )  # fmt: skip
