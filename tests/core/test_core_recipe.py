@@ -83,8 +83,11 @@ def test_round_trip_through_json_and_yaml() -> None:
             "finds the density itself; the one of schedule 'one-shot' would be ignored",
         ),
         ({"schedule": Repeat(rounds=2)}, "names no density, but allocator 'uniform' needs one"),
-        ({"scope": NM()}, "keeps 0.5 of the weights by itself; density 0.1 cannot be reached"),
-        ({"scope": NM(), "allocator": StdThreshold(), "schedule": Repeat()}, "keeps 0.5"),
+        ({"scope": NM()}, "2:4 keeps density 50 % (sparsity 50 %) by itself; density 10 %"),
+        (
+            {"scope": NM(), "allocator": StdThreshold(), "schedule": Repeat()},
+            "2:4 keeps density 50 %",
+        ),
         ({"schedule": Regrow(density=0.1)}, "name a `grow` criterion"),
         ({"grow": Random()}, "never grows"),
         ({"start": Random()}, "never grows"),

@@ -1,15 +1,19 @@
 """The whole way from a folder to a folder, in Python and on the command line."""
 
+import shutil
+
 import pytest
 
 pytest.importorskip("transformers")
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 import secateur as sc
 from secateur.artifact.manifest import read_manifest
 from secateur.cli.main import call
-from secateur.core.errors import DataError, PlanError
+from secateur.core.errors import DataError, PlanError, StorageError
+from secateur.engine.blockwise.shards import Shards
 from secateur.text.calibration import Sampling
 from tests.engine.blockwise import tiny
 
@@ -62,6 +66,47 @@ def test_a_tokenizer_of_another_model_is_refused(source, data, tmp_path):
         (small / name).write_bytes((source / name).read_bytes())
     with pytest.raises(DataError, match="the tokenizer does not fit the model"):
         sc.prune_folder(small, "wanda", tmp_path / "out", data=data, sampling=Sampling(8, 16))
+
+
+@pytest.mark.parametrize("method", ["wanda", "flap", "llm-pruner"])
+def test_files_that_are_not_the_configurations_are_refused_before_anything_happens(
+    source, data, tmp_path, capsys, method
+):
+    """Else transformers fills what is lacking with random numbers, and the dense figures are of those."""
+    lacking, other = tmp_path / "lacking", tmp_path / "other"
+    for folder in (lacking, other):
+        shutil.copytree(source, folder)
+        (folder / "model.safetensors.index.json").unlink(missing_ok=True)
+        for file in folder.glob("*.safetensors"):
+            file.unlink()
+    whole = {n: s.read(n) for s in [Shards(source)] for n in s.entries}
+    name = "model.layers.2.mlp.up_proj.weight"
+    save_file(
+        {n: t for n, t in whole.items() if n != name},
+        lacking / "model.safetensors",
+        {"format": "pt"},
+    )
+    save_file(
+        whole | {name: whole[name][:-1].clone()}, other / "model.safetensors", {"format": "pt"}
+    )
+    out = tmp_path / "out"
+    for folder, said in (
+        (lacking, f"holds no weights for '{name}'"),
+        (other, "do not belong together"),
+    ):
+        assert run([*LINE[:3], method, *LINE[4:]], folder, data, out) == 2
+        shown = capsys.readouterr()
+        assert said in shown.err
+        assert len(shown.err.splitlines()) == 1
+        assert not shown.out
+    assert not out.exists()
+
+
+def test_a_folder_without_a_tokenizer_says_what_to_copy(source, data, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(source, bare, ignore=shutil.ignore_patterns("tokenizer*"))
+    with pytest.raises(StorageError, match=r"holds no tokenizer.*copy the model's tokenizer\.json"):
+        sc.prune_folder(bare, "wanda", tmp_path / "out", data=data)
 
 
 def test_without_calibration_data_magnitude_still_works(source, tmp_path):
@@ -146,7 +191,17 @@ def test_a_dry_run_shows_sizes_and_touches_nothing(source, data, tmp_path, capsy
         ([*LINE, "--samples", "9999"], "9999 were asked for"),
         ([*LINE, "--length", "9999"], "exceed the model's context"),
         ([*LINE, "--activations", "tape"], "kept in memory or on disk"),
-        ([*LINE, "--option", "pattern=3:4"], "cannot be reached with it"),
+        ([*LINE, "--option", "pattern=3:4"], "3:4 keeps density 75 % (sparsity 25 %) by itself"),
+        (
+            [*LINE[:4], "--pattern", "3:5"],
+            "leave such layers out (--option 'exclude=*.q_proj.weight')",
+        ),
+        (
+            [*LINE[:4], "--pattern", "2:4", "--option", "layers={'*.q_proj.*': 1.0}"],
+            "what allocator 'given' gives each layer would be ignored",
+        ),
+        (["prune", "/no/where", *LINE[2:], "--nsamples", "8"], "there is no folder '/no/where'"),
+        (["prune", "./where", *LINE[2:], "--nsamples", "8"], "there is no folder './where'"),
         ([*LINE, "--permute"], "give a pattern, e.g. 2:4"),
     ],
 )

@@ -30,7 +30,9 @@ def test_pruned_in_memory(smaller: bool, tmp_path: Path) -> None:
     machine = (record["pruning"] if smaller else record)["machine"]
     assert machine.items() >= here().items()
     assert machine["processor"]
-    facts = f"{machine['threads']} threads, torch {torch.__version__}"
+    facts = (
+        f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}, torch {torch.__version__}"
+    )
     said = f"- pruned on: cpu ({machine['processor']}), {facts}"
     assert said in (folder / "README.md").read_text("utf-8")
 

@@ -132,13 +132,13 @@ def _scored(side: Mapping[str, Any], task: str, metric: str) -> str:
 
 
 def _recovered(run: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """What each recovery gained, and what it cost in its last row."""
+    """What each recovery gained, and what it cost in its last rows."""
     rows: list[tuple[str, ...]] = []
     for done in run.get("recovery") or []:
         before, after = done.get("before") or {}, done.get("after") or {}
         rows += [(_safe(n), _number(before[n]), _number(after.get(n))) for n in before if n != "n"]
-        cost = f"{done['seconds']:.0f} s"
-        rows.append(("parameters trained, seconds", f"{done['parameters']:,}", cost))
+        rows.append(("parameters trained", "", f"{done['parameters']:,}"))
+        rows.append(("seconds it took", "", f"{done['seconds']:.0f}"))
     return rows
 
 

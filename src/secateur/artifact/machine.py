@@ -30,7 +30,8 @@ def in_words(found: object) -> str:
     if not isinstance(found, Mapping) or not {"device", "processor", "threads"} <= found.keys():
         return ""
     version = f", torch {found['torch']}" if "torch" in found else ""
-    return f"{found['device']} ({found['processor']}), {found['threads']} threads{version}"
+    threads = "1 thread" if found["threads"] == 1 else f"{found['threads']} threads"
+    return f"{found['device']} ({found['processor']}), {threads}{version}"
 
 
 def _processor() -> str:

@@ -28,7 +28,7 @@ from .words import settings
 if TYPE_CHECKING:
     from ..language import Tasks
 
-HUB = re.compile(r"[\w.-]+/[\w.-]+")
+HUB = re.compile(r"\w[\w.-]*/[\w.-]+")
 EVERY = 10
 """Of so many generations of a search one is told."""
 

@@ -14,6 +14,7 @@ from ..experiments.place import apart
 from ..experiments.pretrained import images_for
 from ..experiments.runner import Runner
 from ..models.registry import BUILT_IN
+from ..models.resolve import check_named
 from .kinds import refuse
 from .language import Asked, carry_out, is_language_model, searched, show
 from .networks import NetworkOptions, Trusted
@@ -146,6 +147,8 @@ def prune(
 ) -> None:
     """Prune a network by a method; the pruned weights, and what became smaller, go to --out."""
     language = is_language_model(network)
+    if not language and not Path(network).exists():
+        check_named(network)
     refuse(context, language)
     options = settings(option or [])
     options |= {k: v for k, v in (("sparsity", sparsity), ("density", density)) if v is not None}

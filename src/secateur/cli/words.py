@@ -12,15 +12,20 @@ from ..core.errors import PlanError
 
 
 def settings(pairs: Iterable[str]) -> dict[str, Any]:
-    """`["rate=0.2", "rounds=3"]` -> `{"rate": 0.2, "rounds": 3}`, values read as YAML scalars."""
+    """`["rate=0.2", "rounds=3"]` -> `{"rate": 0.2, "rounds": 3}`, values read as YAML scalars.
+
+    >>> settings(["exclude=*.down_proj.weight", "pattern=2:4"])
+    {'exclude': '*.down_proj.weight', 'pattern': '2:4'}
+    """
     out: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise PlanError(f"'{pair}' is no setting; write name=value, e.g. rounds=3")
         try:
-            # YAML 1.1 reads 2:4 as a number to base 60
-            value = text if re.fullmatch(r"\d+:\d+", text) else yaml.safe_load(text)
+            # YAML 1.1 reads 2:4 as a number to base 60, and *.down_proj.* as an alias
+            plain = re.fullmatch(r"\d+:\d+|\*.*", text)
+            value = text if plain else yaml.safe_load(text)
         except yaml.YAMLError:
             raise PlanError(f"the value of '{pair}' is no YAML scalar; quote it") from None
         out[key.replace("-", "_")] = value

@@ -22,6 +22,7 @@ from .axes import (
     Structure,
 )
 from .component import Component, Registry, words
+from .density import describe
 from .errors import PlanError
 from .following import Following
 from .precision import Precision
@@ -116,11 +117,21 @@ class Recipe(Component):
                 f"schedule '{self.schedule.name}' names no density, "
                 f"but allocator '{self.allocator.name}' needs one"
             )
-        if fixed is not None and (asked is None or abs(asked - fixed) > 1e-9):
+        if fixed is not None and asked is None:
             raise PlanError(
-                f"{self.scope} keeps {fixed:g} of the weights by itself; "
-                f"density {asked} cannot be reached with it"
+                f"{self._fixed_by()} keeps {describe(fixed)} of every layer by itself; what allocator "
+                f"'{self.allocator.name}' gives each layer would be ignored: leave one of the two out"
             )
+        if fixed is not None and asked is not None and abs(asked - fixed) > 1e-9:
+            raise PlanError(
+                f"{self._fixed_by()} keeps {describe(fixed)} by itself; {describe(asked)} cannot be "
+                "reached with it: leave the density (sparsity) out, or choose another pattern"
+            )
+
+    def _fixed_by(self) -> str:
+        """The scope that settles how much stays, as its pattern where it has one."""
+        pattern = self.scope.pattern
+        return f"scope '{self.scope}'" if pattern is None else f"{pattern[0]}:{pattern[1]}"
 
     def _check_growth(self) -> None:
         if self.schedule.regrows and self.connected:

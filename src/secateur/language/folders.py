@@ -13,6 +13,7 @@ from ..artifact import write_bytes
 from ..core.device import pick_device
 from ..core.errors import PlanError
 from ..core.recipe import Recipe
+from ..engine.blockwise.complete import check_files
 from ..engine.blockwise.describe import card
 from ..engine.blockwise.folder import Done, Progress, one_update
 from ..engine.blockwise.folder import prune_folder as block_by_block
@@ -75,6 +76,7 @@ def prune_folder(
     recipe = as_recipe(what, options)
     source = local(model)
     check_free(Path(out), source)
+    check_files(Skeleton(Shards(source)))
     check_decoder(source, recipe, data is not None)
     given = Given(str(model), data, sampling, compare, seed, training, pick_device(device))
     asked = tasks if isinstance(tasks, Tasks | None) else Tasks(tasks)
@@ -135,12 +137,14 @@ def plan_folder(
 ) -> Preview | WholePreview:
     """What `prune_folder` would do, need and leave; a model that is pruned whole is read for it."""
     source, recipe = local(model), as_recipe(what, options)
+    skeleton = Skeleton(Shards(source))
+    check_files(skeleton)
     chosen = fitting(source, sampling, 0)
     if recipe.walk != "blocks" and (why := why_in_memory(source, recipe)):
         return plan_whole(source, recipe, why)
     if recipe.walk == "whole":
         return plan_smaller(source, recipe, chosen, activations)
-    return preview(Skeleton(Shards(source)), recipe, chosen, activations)
+    return preview(skeleton, recipe, chosen, activations)
 
 
 def short_of_memory(source: Path, recipe: Recipe) -> str:

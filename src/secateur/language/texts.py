@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from ..artifact.huggingface import TOKENIZER_FILES
 from ..core.device import HOST
 from ..core.errors import DataError, PlanError, StorageError
 from ..core.random import generator
@@ -96,7 +98,7 @@ def local(model: str | Path) -> Path:
     if path.exists():
         return path
     words = str(model).split("/")
-    if len(words) != 2 or not all(words) or isinstance(model, Path):
+    if len(words) != 2 or words[0].strip(".~") == "" or not words[1] or isinstance(model, Path):
         raise StorageError(f"'{model}' is neither a folder nor a model's name like owner/name")
     from huggingface_hub import snapshot_download
 
@@ -104,7 +106,7 @@ def local(model: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(model), allow_patterns=patterns))
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = shorten(" ".join(str(error).split()), 160, placeholder=" …")
         raise StorageError(
             f"'{model}' is no folder, and not to be had from the hub: {reason}"
         ) from None
@@ -128,7 +130,12 @@ def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:160]
+        if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+            raise StorageError(
+                f"'{folder}' holds no tokenizer, and texts need one; copy the model's tokenizer.json and "
+                "tokenizer_config.json there"
+            ) from None
+        reason = shorten(" ".join(str(error).split()), 160, placeholder=" …")
         raise StorageError(f"'{folder}' holds no tokenizer that can be read: {reason}") from None
 
 

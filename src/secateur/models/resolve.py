@@ -41,13 +41,19 @@ def resolve(
     if ":" in spec:
         with current_folder(first=True):
             return call(spec, _function(spec), data, options)
+    check_named(spec)
+    return build(spec, **data, **options)
+
+
+def check_named(spec: str) -> None:
+    """Refuse a name that is neither a built-in network's nor `package.module:function`."""
+    if ":" in spec or spec in BUILT_IN:
+        return
     if "/" in spec:
         raise PlanError(f"there is no folder '{spec}', and no built-in model is called so")
-    if spec not in BUILT_IN:
-        raise PlanError(
-            f"{unknown('model', spec, names())}; your own network is named package.module:function"
-        )
-    return build(spec, **data, **options)
+    raise PlanError(
+        f"{unknown('model', spec, names())}; your own network is named package.module:function"
+    )
 
 
 def build_seeded(

@@ -56,9 +56,19 @@ class NM(Scope):
         if inputs % self.m:
             raise PlanError(
                 f"'{target.name}' has {inputs} inputs, not divisible by {self.m}: {self.n}:{self.m} "
-                f"(non-zeros of every {self.m} inputs) cannot hold; leave it out (option exclude) or set "
-                f"inputs_multiple_of={self.m}"
+                f"(non-zeros of every {self.m} inputs) cannot hold; leave such layers out "
+                f"(--option 'exclude={_of_its_kind(target.name)}'), or choose another pattern"
             )
         split = (*target.shape[:dim], inputs // self.m, self.m, *target.shape[dim + 1 :])
         lead = tuple(i for i in range(len(split)) if i != dim + 1)
         return Layout(split, (*lead, dim + 1), lead=len(lead))
+
+
+def _of_its_kind(name: str) -> str:
+    """A pattern for a weight in every block; of a layer that has but a number, its name.
+
+    >>> _of_its_kind("model.layers.0.mlp.down_proj.weight")
+    '*.down_proj.weight'
+    """
+    *above, layer, leaf = ("", *name.rsplit(".", 2))[-3:]
+    return name if layer.isdecimal() or not any(above) else f"*.{layer}.{leaf}"

@@ -49,8 +49,10 @@ def take_over(model: nn.Module, made: Made) -> nn.Module:
     """Do to the user's own module what was done to the copy; returns it."""
     if made.edits.retrace is not None:
         raise PlanError(
-            f"this removal is delivered at level {made.edits.retrace.level}, as graphs; in_place=True "
-            "edits ordinary modules only, leave it out to get the new network"
+            "the network's code holds a width that changes, so that what is left is a captured graph (level "
+            f"{made.edits.retrace.level}); in_place=True and the folder of a language model take modules "
+            "alone. Choose options that leave that width whole or change all of its kind, or use sc.prune "
+            "and sc.shrink without in_place"
         )
     HardMasks.of(model).remove()
     return replay(model, made.edits)

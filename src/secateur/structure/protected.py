@@ -48,7 +48,7 @@ class Protected(Structure):
         if len(blocks) <= self.first + self.last and self.first + self.last:
             raise PlanError(
                 f"{self.first} first and {self.last} last blocks are protected, but the network has "
-                f"{len(blocks)}; there is nothing left to prune: protect fewer"
+                f"{len(blocks)}; there is nothing left to prune: protect fewer (options first and last)"
             )
         safe = blocks[: self.first] + blocks[len(blocks) - self.last :]
         left = tuple(target for target in found if not _within(target, safe))

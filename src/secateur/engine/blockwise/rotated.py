@@ -74,7 +74,7 @@ class RotatedSkeleton(Skeleton):
             self.plain.fetch(needs)
         self._take(path)
         for needs in needed:
-            for alias in self.plain._aliases[needs]:
+            for alias in self.plain.aliases[needs]:
                 self.plain.let_go(alias)
 
     def _own(self, path: str) -> list[str]:

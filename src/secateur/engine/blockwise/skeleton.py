@@ -71,6 +71,15 @@ class Skeleton:
     @cached_property
     def owners(self) -> dict[str, str]:
         """Name in the files -> name of the (first) parameter of the model it becomes."""
+        return self._named[0]
+
+    @cached_property
+    def joined(self) -> frozenset[str]:
+        """Names in the files of what the model holds in another form, several of them as one tensor."""
+        return self._named[1]
+
+    @cached_property
+    def _named(self) -> tuple[dict[str, str], frozenset[str]]:
         from transformers.core_model_loading import (
             WeightConverter,
             WeightRenaming,
@@ -81,12 +90,14 @@ class Skeleton:
         renamings = [m for m in mapping if isinstance(m, WeightRenaming)]
         converters = [m for m in mapping if isinstance(m, WeightConverter)]
         state = self._state
-        out = {}
+        out, joined = {}, set()
         for key in self.shards.entries:
             prefix = self.model.base_model_prefix
-            name, _ = rename_source_key(key, renamings, converters, prefix, state)
+            name, converted = rename_source_key(key, renamings, converters, prefix, state)
             out[key] = key if name not in state and key in state else name
-        return out
+            if converted is not None:
+                joined.add(key)
+        return out, frozenset(joined)
 
     @cached_property
     def _state(self) -> dict[str, Tensor]:
@@ -94,7 +105,7 @@ class Skeleton:
         return dict(self.model.state_dict())
 
     @cached_property
-    def _aliases(self) -> dict[str, tuple[str, ...]]:
+    def aliases(self) -> dict[str, tuple[str, ...]]:
         """Parameter -> all names of it; tied ones have several."""
         groups: dict[int, list[str]] = {}
         for name, p in self.model.named_parameters(remove_duplicate=False):
@@ -130,7 +141,7 @@ class Skeleton:
 
     def _refuse_shared(self, name: str, prefix: str) -> None:
         """Say so where the files hold a block's tensor as that of another block."""
-        twins = [n for n in self._aliases[name] if not n.startswith(f"{prefix}.")]
+        twins = [n for n in self.aliases[name] if not n.startswith(f"{prefix}.")]
         if twins:
             raise PlanError(
                 f"'{name}' is the same tensor as '{twins[0]}': blocks that share weights cannot be read "
@@ -166,7 +177,7 @@ class Skeleton:
         """Digests of tensors as the files hold them, once."""
         for name, tensor in tensors.items():
             if name not in self.digests and name in self._state and name not in self.added:
-                for alias in self._aliases.get(name, (name,)):
+                for alias in self.aliases.get(name, (name,)):
                     self.digests[alias] = self.digests.get(alias) or tensor_digest(tensor)
 
     def _set(self, name: str, value: nn.Parameter) -> None:
@@ -229,7 +240,7 @@ class Skeleton:
         return {id(module): path for path, module in self.model.named_modules()}
 
     def _load_one(self, name: str) -> None:
-        aliases = self._aliases[name]
+        aliases = self.aliases[name]
         keys = [key for key, owner in self.owners.items() if owner in aliases]
         if not keys:
             raise StorageError(f"'{self.shards.folder}' holds no weights for '{name}'")
@@ -245,14 +256,14 @@ class Skeleton:
         blocks = tuple(f"{block.name}." for block in find_blocks(self.model))
         read = set(self.owners.values())
         names = (name for name in moves if not name.startswith(blocks))
-        every = (next(n for n in self._aliases[name] if n in read) for name in names)
+        every = (next(n for n in self.aliases[name] if n in read) for name in names)
         return list(dict.fromkeys(every))
 
     def filed(self, name: str) -> dict[str, Tensor]:
         """One parameter outside the blocks, read anew, under each of its names in the files."""
         self.let_go(name)
         value = self.fetch(name).detach()
-        keys = [key for key, owner in self.owners.items() if owner in self._aliases[name]]
+        keys = [key for key, owner in self.owners.items() if owner in self.aliases[name]]
         return dict.fromkeys(keys, value)
 
 

@@ -85,8 +85,10 @@ def _check_scale(config: Any, plan: Plan) -> None:
     heads = plan.layers[0].heads
     taken = plan.hidden // heads if largest else plan.head_dim
     if not math.isclose(config.query_pre_attn_scalar, taken):
+        # a norm of the queries takes back what q_proj is multiplied by
+        scaled = {"gemma2": "q_proj.weight", "gemma3": "1 + q_norm.weight"}[plan.target.arch]
         raise PlanError(
             f"query_pre_attn_scalar is {config.query_pre_attn_scalar}, but llama.cpp divides the "
-            f"attention logits of this {plan.target.arch} by √{taken}; multiply q_proj by "
+            f"attention logits of this {plan.target.arch} by √{taken}; multiply {scaled} by "
             f"√({taken}/{config.query_pre_attn_scalar}) and set query_pre_attn_scalar={taken}"
         )

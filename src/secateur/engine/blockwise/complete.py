@@ -1,0 +1,37 @@
+"""Whether the files of a folder hold what its configuration describes, by names and shapes alone."""
+
+from __future__ import annotations
+
+from ...core.errors import StorageError
+from .skeleton import Skeleton
+
+
+def check_files(skeleton: Skeleton) -> None:
+    """Refuse files that lack a weight of the model, or hold one of another shape; none is read.
+
+    Weights that the model holds joined (experts that are stored one by one) are compared by name
+    alone; tied ones need to be there once.
+    """
+    owned: dict[str, list[str]] = {}
+    for key, owner in skeleton.owners.items():
+        owned.setdefault(owner, []).append(key)
+    shapes = {name: tuple(t.shape) for name, t in skeleton.model.state_dict().items()}
+    for owner, keys in owned.items():
+        if owner in shapes and keys == [key for key in keys if key not in skeleton.joined]:
+            _check_shape(skeleton, keys[0], shapes[owner])
+    lacking = [name for name, names in skeleton.aliases.items() if not owned.keys() & {*names}]
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise StorageError(
+            f"'{skeleton.shards.folder}' holds no weights for '{lacking[0]}'{more}, which its "
+            "config.json describes; save or download the model again"
+        )
+
+
+def _check_shape(skeleton: Skeleton, key: str, wanted: tuple[int, ...]) -> None:
+    got = skeleton.shards.entries[key].shape
+    if got != wanted:
+        raise StorageError(
+            f"'{key}' is {got} in '{skeleton.shards.folder}' and {wanted} by its config.json; "
+            "the two do not belong together"
+        )
