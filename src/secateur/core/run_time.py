@@ -228,15 +228,15 @@ def _beside(recipe: Recipe) -> dict[str, bool]:
     moved = plan is not None and (plan.weights != "keep" or plan.adapter is not None)
     return {
         f"walk '{recipe.walk}'": recipe.walk != "whole",
-        f"schedule '{recipe.schedule.name}', which regrows": recipe.schedule.regrows,
-        f"schedule '{recipe.schedule.name}', which holds nothing out": not recipe.schedule.holds,
+        f"schedule '{recipe.schedule.name}', which regrows,": recipe.schedule.regrows,
+        f"schedule '{recipe.schedule.name}', which holds nothing out,": not recipe.schedule.holds,
         f"solver '{recipe.solver}'": recipe.solver is not None,
         f"gate '{recipe.gate}'": recipe.gate is not None,
         f"pressure '{recipe.pressure}'": recipe.pressure is not None,
         f"tuning '{recipe.tuning}'": recipe.tuning is not None,
         f"basis '{recipe.basis}'": recipe.basis is not None,
         f"precision '{recipe.precision}'": recipe.precision is not None,
-        f"recovery '{recipe.recovery}', which changes or freezes weights": moved,
+        f"recovery '{recipe.recovery}', which changes or freezes weights,": moved,
         "`revive`": recipe.revive,
         "`connected`": recipe.connected,
         "`carried`": recipe.carried,

@@ -147,6 +147,21 @@ def _coding(recipe: Recipe, round: int, spe: int, total: int) -> list[Op]:
     return [*train, Code(), Evaluate(round, "coded")]
 
 
+def check_teacher(ops: list[Op], recipe: Recipe) -> None:
+    """Refuse a network to learn from that is never dense and trained: it is pruned before it is."""
+    if any(isinstance(op, Draw) for op in ops):
+        raise PlanError(
+            f"distillation learns from the trained dense network, but schedule '{recipe.schedule}' "
+            "prunes it as soon as its masks have settled; drop distil"
+        )
+    until = next((i for i, op in enumerate(ops) if isinstance(op, Evaluate)), 0)
+    if any(isinstance(op, Prune) for op in ops[:until]):
+        raise PlanError(
+            "distillation learns from the trained dense network, but this method prunes it before its "
+            "training has ended; drop distil"
+        )
+
+
 def why_trained(recipe: Recipe) -> str:
     """What of a recipe has its part in a training, so that it needs one; empty where nothing has."""
     try:

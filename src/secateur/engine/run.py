@@ -24,7 +24,7 @@ from .carried import carried, let_go
 from .chosen import targets_of
 from .coding import check_coding
 from .costs import Costs
-from .program import Train, build
+from .program import Train, build, check_teacher
 from .store import MemoryStore, Store
 from .train import Trainer, Training
 
@@ -139,6 +139,8 @@ class Run:
         self.place = Place()
         self._has_statistics = any(map(_has_statistics, model.modules()))
         self.ops = build(recipe, *setting.lengths(), setting.trained)
+        if setting.training is not None and setting.training.distil is not None:
+            check_teacher(self.ops, recipe)
         begin(model, recipe, setting)
         if recipe.basis is not None:
             recipe.basis.rewrite(model, self._observe, recipe.schedule.final_density)

@@ -19,7 +19,7 @@ from .ahead import counts_ahead
 from .coding import coder
 from .following import follower
 from .gating import gated
-from .program import Draw, Evaluate, Prune, Train
+from .program import Prune, Train
 from .run import Run
 from .store import Saved
 from .train import Trainer, Training
@@ -72,7 +72,6 @@ def new_trainer(run: Run, op: Train) -> Trainer:
         raise PlanError(f"stage '{op.stage}' trains, but no training was given")
     training = setting.training
     _check_average(run.recipe, training)
-    _check_teacher(run, training)
     if op.constant:
         training = training.constant(Time(op.stop, "it"), op.lr_scale)
     if op.stage == "coded":  # an average of weights is none of their codes
@@ -114,21 +113,6 @@ def _check_average(recipe: Recipe, training: Training) -> None:
         raise PlanError(
             f"criterion '{recipe.criterion.name}' goes by what pressure '{recipe.pressure}' marks, which "
             "a training that ends with an average of the weights does not keep; drop ema"
-        )
-
-
-def _check_teacher(run: Run, training: Training) -> None:
-    """A network that may be pruned at any moment is never dense and trained, to be learned from."""
-    if training.distil is not None and any(isinstance(op, Draw) for op in run.ops):
-        raise PlanError(
-            f"distillation learns from the trained dense network, but schedule '{run.recipe.schedule}' "
-            "prunes it as soon as its masks have settled; drop distil"
-        )
-    until = next((i for i, op in enumerate(run.ops) if isinstance(op, Evaluate)), 0)
-    if training.distil is not None and any(isinstance(op, Prune) for op in run.ops[:until]):
-        raise PlanError(
-            "distillation learns from the trained dense network, but this method prunes it before its "
-            "training has ended; drop distil"
         )
 
 

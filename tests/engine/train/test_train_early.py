@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -41,10 +40,10 @@ class Fine(Points):
         yield from ((x.double(), y) for x, y in super().epoch(number, start))
 
 
-def begun(method, store=None, tell=None, seconds=1e9, **options):
+def begun(method, store=None, tell=None, seconds=1e9, distil=None, **options):
     """A run of the tiny problem in float64."""
     setting = Setting(
-        training=training(**PLAIN), train=lambda stage: Fine(), seed=5,
+        training=training(**PLAIN, distil=distil), train=lambda stage: Fine(), seed=5,
         example=torch.zeros(2, 4).double(), checkpoint_seconds=seconds,
     )  # fmt: skip
     recipe = sc.recipe(method, **options)
@@ -258,17 +257,12 @@ class TestRefusals:
             begun("early-bird", **{**EARLY, "memory": 20})
 
     def test_a_teacher_that_would_be_pruned_before_it_is_trained(self):
-        run = begun("early-bird", again=True, **EARLY)
-        taught = training(**PLAIN, distil={"temperature": 2.0, "weight": 0.5})
-        run.setting = replace(run.setting, training=taught)
+        taught = {"temperature": 2.0, "weight": 0.5}
         with pytest.raises(PlanError, match=r"as soon as its masks have settled; drop distil"):
-            execute(run)
-        run = begun("random", density=0.5)
-        run.setting = replace(run.setting, training=taught)
-        with pytest.raises(
-            PlanError, match=r"prunes it before its training has ended; drop distil"
-        ):
-            execute(run)
+            begun("early-bird", again=True, distil=taught, **EARLY)
+        told = r"prunes it before its training has ended; drop distil"
+        with pytest.raises(PlanError, match=told):
+            begun("random", density=0.5, distil=taught)
 
     def test_a_training_too_short_to_zero(self):
         with pytest.raises(PlanError, match="zero nothing before"):
