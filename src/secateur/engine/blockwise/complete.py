@@ -9,8 +9,8 @@ from .skeleton import Skeleton
 def check_files(skeleton: Skeleton) -> None:
     """Refuse files that lack a weight of the model, or hold one of another shape; none is read.
 
-    Weights that the model holds joined (experts that are stored one by one) are compared by name
-    alone; tied ones need to be there once.
+    Weights that the model holds joined or apart (experts that are stored one by one, projections that
+    are stored as one) are compared by name alone; tied ones need to be there once.
     """
     owned: dict[str, list[str]] = {}
     for key, owner in skeleton.owners.items():
@@ -19,7 +19,14 @@ def check_files(skeleton: Skeleton) -> None:
     for owner, keys in owned.items():
         if owner in shapes and keys == [key for key in keys if key not in skeleton.joined]:
             _check_shape(skeleton, keys[0], shapes[owner])
-    lacking = [name for name, names in skeleton.aliases.items() if not owned.keys() & {*names}]
+    filled = {
+        _layer(skeleton.owners[key]) for key in skeleton.joined
+    }  # one stored may fill several
+    lacking = [
+        name
+        for name, names in skeleton.aliases.items()
+        if not owned.keys() & {*names} and not filled & {*map(_layer, names)}
+    ]
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         raise StorageError(
@@ -35,3 +42,8 @@ def _check_shape(skeleton: Skeleton, key: str, wanted: tuple[int, ...]) -> None:
             f"'{key}' is {got} in '{skeleton.shards.folder}' and {wanted} by its config.json; "
             "the two do not belong together"
         )
+
+
+def _layer(name: str) -> str:
+    """The module that holds the layer of a parameter: `h.0.attn` of `h.0.attn.q.weight`."""
+    return name.rpartition(".")[0].rpartition(".")[0]
