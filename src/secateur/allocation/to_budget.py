@@ -50,8 +50,9 @@ class ToBudget(Budgeted):
     cost that is a prediction (milliseconds from a table) is measured end to end, and the limit is
     set right by the ratio until it is met within 3 %.
 
-    An inner one that searches (`evolution`) begins with equal shares at the budget, and exchanges units
-    at equal cost: every candidate costs at most the limit, and could not keep one unit more.
+    An inner one that searches begins with equal shares at the budget, and every candidate costs at most
+    the limit. Those of `evolution` exchange units at equal cost and could not keep one unit more; an
+    episode of `amc` may end below the limit.
 
     Of several updates each takes the same share of what is left (`Budgeted.due`). Where units of all
     layers compete as one group, or a layer is one unit, as many of the best stay as the budget permits.
