@@ -1,6 +1,8 @@
 """Methods that look at the whole model, from a folder to a folder: one command for each."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -239,3 +241,18 @@ def test_levels_of_a_solver_count_as_memory(short):
         memory.expected_peak(shards, sc.recipe("evopress", reconstruct=by)) for by in (False, True)
     )
     assert kept > 3 * plain
+
+
+@pytest.mark.parametrize("method", ["wanda", "llm-pruner"])
+def test_a_disk_too_small_is_found_before_anything_is_pruned(
+    source, data, tmp_path, monkeypatch, method
+):
+    events = []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(StorageError, match="GB free, the result needs"):
+        sc.prune_folder(
+            source, method, tmp_path / "out", data=data, sampling=Sampling(4, 8), compare=False,
+            progress=events.append, **METHODS.get(method, {}),
+        )  # fmt: skip
+    assert not events
+    assert not (tmp_path / "out").exists()

@@ -17,6 +17,7 @@ from ..core.recipe import Recipe
 from ..core.run_time import RunTime, run_time_layers
 from ..engine.blockwise.folder import Done, Progress
 from ..engine.blockwise.memory import return_freed_tensors
+from ..engine.blockwise.output import check_disk
 from ..engine.blockwise.preview import share_left, size
 from ..engine.blockwise.shards import Shards
 from ..engine.blockwise.skeleton import quiet
@@ -87,6 +88,7 @@ def prune_whole(
 ) -> Done:
     """Prune the model of a folder in memory and save what is left; `why` it is not done by blocks."""
     check_memory(expected_peak(Shards(source), recipe), source, why, given.device)
+    check_disk(out, Shards(source).bytes)
     needs = recipe.looks_at() or recipe.recovery or recipe.tuning or why_trained(recipe)
     calibrates = isinstance(recipe.materialise, RunTime) and recipe.materialise.calibrates
     ready = prepared(source, recipe, given, needed=bool(needs) or calibrates)

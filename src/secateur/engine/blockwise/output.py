@@ -87,15 +87,8 @@ class Output:
                     shutil.rmtree(self.partial)  # nothing worth going on with
 
     def _check_disk(self) -> None:
-        parent = next(p for p in (self.out.absolute(), *self.out.absolute().parents) if p.is_dir())
         present = sum(p.stat().st_size for p in self.partial.rglob("*") if p.is_file())
-        needed = self.source.bytes + self._room + _SPARE - present
-        free = shutil.disk_usage(parent).free
-        if needed > free:
-            raise StorageError(
-                f"'{parent}' has {free / 1e9:.2f} GB free, the result needs {needed / 1e9:.2f} GB; "
-                "free some space or choose another folder"
-            )
+        check_disk(self.out, self.source.bytes + self._room - present)
 
     def _begin(self) -> None:
         """Go on with the work that lies here, or begin it."""
@@ -238,3 +231,14 @@ def _belongs(path: Path) -> bool:
     """Whether a file of the source goes to the output as it is: no weights, no card of its own."""
     plain = path.is_file() and not path.name.startswith(".")
     return plain and path.suffix not in _WEIGHTS and path.name not in (CARD, MANIFEST)
+
+
+def check_disk(out: Path, needed: int) -> None:
+    """There must be so many bytes to be had where the output is to lie, and some to spare."""
+    parent = next(p for p in (out.absolute(), *out.absolute().parents) if p.is_dir())
+    needed, free = needed + _SPARE, shutil.disk_usage(parent).free
+    if needed > free:
+        raise StorageError(
+            f"'{parent}' has {free / 1e9:.2f} GB free, the result needs {needed / 1e9:.2f} GB; "
+            "free some space or choose another folder"
+        )
