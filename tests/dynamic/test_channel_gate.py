@@ -18,10 +18,9 @@ from secateur.core.select import select
 from secateur.core.types import Groups
 from secateur.core.winners import _ranked_by_pairs, winners
 from secateur.dynamic import ChannelGate, SlicedConv
-from secateur.engine.execute import execute
 from secateur.engine.run import Run, Setting
-from secateur.engine.store import FolderStore
 from secateur.measure.run_time import measure_run_time
+from tests.dynamic.killed import undisturbed_and_killed
 from tests.engine.test_execute import data, network, training
 
 
@@ -208,10 +207,6 @@ def test_the_trainer_adds_the_penalty_whatever_the_parts() -> None:
     torch.testing.assert_close(with_it, parts, rtol=1e-3, atol=1e-4)
 
 
-class Killed(Exception):
-    pass
-
-
 def run(store: Any = None) -> Run:
     recipe = sc.recipe("fbs", density=0.5, every="2it", end="6it")
     x, y = data(32)
@@ -225,21 +220,7 @@ def run(store: Any = None) -> Run:
 
 @pytest.mark.parametrize("left", [3, 9])
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path, left: int) -> None:
-    class Dying(FolderStore):
-        def checkpoint(self, saved: Any) -> None:
-            nonlocal left
-            super().checkpoint(saved)
-            left -= 1
-            if not left:
-                raise Killed
-
-    whole = execute(run())
-    with pytest.raises(Killed):
-        execute(run(Dying(tmp_path)))
-    again = execute(run(FolderStore(tmp_path)))
-    one, two = whole.model.state_dict(), again.model.state_dict()
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[k], two[k]) for k in one)
+    whole, again = undisturbed_and_killed(run, tmp_path, left)
     drop = ("seconds",)
     points = [
         [{k: v for k, v in p.items() if k not in drop} for p in o.points] for o in (whole, again)

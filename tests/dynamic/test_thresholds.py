@@ -15,11 +15,10 @@ import secateur as sc
 from secateur.core.run_time import listening, run_time_layers, wrapped_again
 from secateur.dynamic import Cut, ThresholdedAttention, ThresholdedLinear, set_sparsity
 from secateur.dynamic.cut import cuts_of
-from secateur.engine.execute import execute
 from secateur.engine.run import Run, Setting
-from secateur.engine.store import FolderStore
 from secateur.materialise.activation_thresholds import run_watched
 from secateur.models.vit import Attention
+from tests.dynamic.killed import undisturbed_and_killed
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -228,29 +227,14 @@ def test_every_cut_is_told_real_tokens_alone(pruned: sc.Result) -> None:
     assert all(cut.watch is None for cut in cuts)
 
 
-class Killed(Exception):
-    pass
-
-
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
-    class Dying(FolderStore):
-        def checkpoint(self, saved: Any) -> None:
-            super().checkpoint(saved)
-            raise Killed
-
     def run(store: Any = None) -> Run:
         setting = Setting(
             scoring=batches(), example=batches()[0], val=batches(), checkpoint_seconds=0
         )
         return Run(sc.recipe("dynatran"), network(), setting, store)
 
-    whole = execute(run())
-    with pytest.raises(Killed):
-        execute(run(Dying(tmp_path)))
-    again = execute(run(FolderStore(tmp_path)))
-    one, two = whole.model.state_dict(), again.model.state_dict()
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[k], two[k]) for k in one)
+    whole, again = undisturbed_and_killed(run, tmp_path, checkpoints=1)
     assert whole.points[-1]["run_time"] == again.points[-1]["run_time"]
 
 
