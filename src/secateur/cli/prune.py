@@ -12,6 +12,7 @@ from ..core.errors import PlanError
 from ..experiments.config import Experiment
 from ..experiments.place import apart
 from ..experiments.pretrained import images_for
+from ..experiments.results import RESULT, WEIGHTS
 from ..experiments.runner import Runner
 from ..models.registry import BUILT_IN
 from ..models.resolve import check_named
@@ -240,8 +241,8 @@ def _do(study: Experiment, out: Path, device: str) -> None:
     for line in searched((last.get("points") or [{}])[-1]):
         print(line)
     folder = runner.folder(runner.planned[0])
-    print(f"result:  {folder / 'result.json'}")
-    print(f"weights: {folder / 'model.safetensors'}")
+    print(f"result:  {folder / RESULT}")
+    print(f"weights: {folder / WEIGHTS}")
     small = (runner.result(runner.planned[0]) or {}).get("small")
     if small is not None:
         print(_smaller(small, folder))

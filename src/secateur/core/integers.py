@@ -26,9 +26,8 @@ def largest(bits: int) -> int:
 
 def steps(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """([out, 1, ...] s = max |w| / largest of each output channel, [out, 1, ...] int8 zeros)."""
-    if (
-        weight.shape[1:].numel() == 1
-    ):  # which torchao takes for one step for all; a zero changes no maximum
+    if weight.shape[1:].numel() == 1:
+        # torchao takes a column for one step for all; a zero beside it changes no maximum
         scale, zero = steps(nn.functional.pad(weight.flatten(1), (0, 1)), bits)
         return scale.view_as(weight), zero.view_as(weight)
     primitives = _primitives()

@@ -67,12 +67,9 @@ class ChannelGate(RunTimeLayer):
     def wrong(self) -> str:
         """Whether k is no number of its channels."""
         most, k = self.conv.inner.out_channels, self.keep
-        fits = k.dtype == torch.int64 and 1 <= int(k) <= most
-        return (
-            ""
-            if fits
-            else f"keeps {k.item()} ({k.dtype}) of {most} channels; 1 to {most} is allowed"
-        )
+        if k.dtype == torch.int64 and 1 <= int(k) <= most:
+            return ""
+        return f"keeps {k.item()} ({k.dtype}) of {most} channels; 1 to {most} is allowed"
 
     def saliencies(self, x: Tensor) -> Tensor:
         """[n, in, h, w] -> g [n, out]."""
@@ -102,9 +99,8 @@ class ChannelGate(RunTimeLayer):
         y = self.conv.part(x, outs)  # [1, k, h', w']
         if type(self.norm) is nn.BatchNorm2d:
             return _among(_norm_part(self.norm, y, outs) * pi[:, outs, None, None], outs, pi)
-        return (
-            self._normed(_among(y, outs, pi)) * pi[:, :, None, None]
-        )  # a class of its own may do more
+        # a class of its own may do more than normalise channel by channel
+        return self._normed(_among(y, outs, pi)) * pi[:, :, None, None]
 
 
 def _among(y: Tensor, outs: Tensor, pi: Tensor) -> Tensor:

@@ -27,9 +27,9 @@ def record(run: Run, op: Evaluate) -> None:
     point["val"] = evaluate(run.model, run.setting.val) if run.setting.val is not None else None
     if run.at_run_time is not None:
         point["run_time"] = work = run.at_run_time.measured(run.model, run.setting)
-        needed = (work["dense"], work["needed"]["mean"]) if work is not None else ()
-        counts = [round(n) for n in needed] or [None, None]
-        point["macs"], point["macs_nonzero"] = counts  # of real inputs, not of the one example
+        # of real inputs, not of the one example; unknown without any
+        point["macs"] = None if work is None else round(work["dense"])
+        point["macs_nonzero"] = None if work is None else round(work["needed"]["mean"])
     if run.place.budget:
         point["budget"] = run.place.budget
     if run.place.drawn:

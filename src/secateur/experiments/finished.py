@@ -12,16 +12,16 @@ from ..artifact.manifest import NAME
 from ..core.errors import PlanError, StorageError
 from .config import RunConfig
 from .deliver import FOLDER
-from .results import read_result
+from .results import RESULT, WEIGHTS, read_result
 from .setting import Workshop
-
-RESULT, WEIGHTS = "result.json", "model.safetensors"
 
 
 def run_folder(folder: Path) -> Path | None:
     """The folder of the run that `folder` is, or the only one in a results folder; None in any other."""
-    if (folder / NAME).exists() or (folder / RESULT).exists():
-        return folder if (folder / RESULT).exists() else None
+    if (folder / RESULT).exists():
+        return folder
+    if (folder / NAME).exists():
+        return None  # an artifact
     runs = sorted(path.parent for path in folder.glob(f"*/*/{RESULT}"))
     if len(runs) > 1:
         named = ", ".join(map(str, runs[:3])) + (", …" if len(runs) > 3 else "")

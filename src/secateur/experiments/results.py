@@ -16,6 +16,8 @@ from ..core.errors import PlanError, StorageError, unknown
 
 SCHEMA = 1
 DEFINITION = "experiment.json"
+RESULT, WEIGHTS = "result.json", "model.safetensors"
+"""Files of a run's folder: its points, and its masked weights."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 M = TypeVar("M", bound=BaseModel)
@@ -183,7 +185,7 @@ def load_results(root: str | Path, experiment: str | None = None) -> Results:
     root = Path(root)
     if not root.is_dir():
         raise StorageError(f"there is no results folder '{root}'; run an experiment first")
-    found = [read_result(path) for path in sorted(root.glob("*/*/result.json"))]
+    found = [read_result(path) for path in sorted(root.glob(f"*/*/{RESULT}"))]
     study = _study(found, experiment)
     runs = sorted((run for run in found if run.experiment == study), key=_order)
     plan = _definition(root)
@@ -266,7 +268,7 @@ def _unfinished(root: Path, runs: list[RunResult], plan: dict[str, Any]) -> Iter
     """What was planned, or begun, and is not among the finished runs."""
     done = {(run.digest, run.seed) for run in runs}
     for digest, seed, label in dict.fromkeys([*_planned(plan), *_expected(runs), *_begun(root)]):
-        if (digest, seed) not in done and not (root / digest / str(seed) / "result.json").exists():
+        if (digest, seed) not in done and not (root / digest / str(seed) / RESULT).exists():
             done.add((digest, seed))
             yield Unfinished(digest, seed, label, (root / digest / str(seed)).is_dir())
 

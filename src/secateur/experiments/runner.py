@@ -18,10 +18,10 @@ from .config import SCHEMA, Experiment, Planned
 from .deliver import deliver
 from .locks import held
 from .place import results_folder
+from .results import DEFINITION, RESULT, WEIGHTS
 from .setting import Workshop
 
 Listener = Callable[[Planned, dict[str, Any]], None]
-DEFINITION = "experiment.json"
 
 
 class Runner:
@@ -112,7 +112,7 @@ class Runner:
 
     def result(self, planned: Planned) -> dict[str, Any] | None:
         """The result of a finished run, or None."""
-        path = self.folder(planned) / "result.json"
+        path = self.folder(planned) / RESULT
         return json.loads(read_bytes(path)) if path.exists() else None
 
     def _one(self, planned: Planned, listen: Listener) -> None:
@@ -152,13 +152,11 @@ class Runner:
         lines = "\n".join(json.dumps(row) for row in outcome.log)
         write_bytes(folder / "log.jsonl", lines.encode())
         state, masks = outcome.model.state_dict(), outcome.masks
-        save_sparse(folder / "model.safetensors", state, masks)
+        save_sparse(folder / WEIGHTS, state, masks)
         result = self._result(planned, outcome, started)
         small = deliver(outcome, run.recipe, planned.seed, run.setting.example, folder)
         result |= {"small": small} if small is not None else {}
-        write_bytes(
-            folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False).encode()
-        )
+        write_bytes(folder / RESULT, json.dumps(result, indent=1, ensure_ascii=False).encode())
 
     def _result(self, planned: Planned, outcome: Outcome, started: str) -> dict[str, Any]:
         return {

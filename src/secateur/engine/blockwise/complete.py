@@ -12,20 +12,17 @@ def check_files(skeleton: Skeleton) -> None:
     Weights that the model holds joined or apart (experts that are stored one by one, projections that
     are stored as one) are compared by name alone; tied ones need to be there once.
     """
-    owned: dict[str, list[str]] = {}
-    for key, owner in skeleton.owners.items():
-        owned.setdefault(owner, []).append(key)
     shapes = {name: tuple(t.shape) for name, t in skeleton.model.state_dict().items()}
-    for owner, keys in owned.items():
-        if owner in shapes and keys == [key for key in keys if key not in skeleton.joined]:
-            _check_shape(skeleton, keys[0], shapes[owner])
-    filled = {
-        _layer(skeleton.owners[key]) for key in skeleton.joined
-    }  # one stored may fill several
+    for key, owner in skeleton.owners.items():
+        if owner in shapes and key not in skeleton.joined:
+            _check_shape(skeleton, key, shapes[owner])
+    owned = set(skeleton.owners.values())
+    # what is stored as one may fill several of its layer
+    filled = {_layer(skeleton.owners[key]) for key in skeleton.joined}
     lacking = [
         name
         for name, names in skeleton.aliases.items()
-        if not owned.keys() & {*names} and not filled & {*map(_layer, names)}
+        if not owned & {*names} and not filled & {*map(_layer, names)}
     ]
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""

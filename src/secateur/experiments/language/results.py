@@ -10,10 +10,8 @@ from typing import Any
 
 from ...artifact import write_bytes
 from ...core.errors import StorageError
-from ..results import read_json
+from ..results import DEFINITION, RESULT, read_json
 from .config import KIND, SCHEMA, LanguageStudy
-
-DEFINITION = "experiment.json"
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def write_plain(path: Path, plain: Mapping[str, Any]) -> None:
 
 def result_path(root: Path, digest: str, seed: int) -> Path:
     """A run's result: by the digest of its configuration, then by seed."""
-    return root / digest / str(seed) / "result.json"
+    return root / digest / str(seed) / RESULT
 
 
 def read_result(root: Path, digest: str, seed: int) -> dict[str, Any] | None:
