@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 import secateur as sc
 from secateur.core.run_time import listening, run_time_layers, wrapped_again
+from secateur.core.types import Target
 from secateur.dynamic import Cut, ThresholdedAttention, ThresholdedLinear, set_sparsity
 from secateur.dynamic.cut import cuts_of
 from secateur.engine.run import Run, Setting
@@ -267,12 +268,15 @@ def test_what_cannot_be_reached_is_refused() -> None:
 
 
 def test_selectors_name_attentions_as_well_as_weights() -> None:
+    def found(**told: Any) -> tuple[Target, ...]:
+        return sc.recipe("dynatran", **told).structure.targets(network(), batches()[0])
+
     def named(**told: Any) -> list[str]:
-        targets = sc.recipe("dynatran", **told).structure.targets(network(), batches()[0])
-        return [t.name for t in targets]
+        return [t.name for t in found(**told)]
 
     weights = [f"attn.{part}.inputs" for part in ("q", "k", "v", "proj")] + ["fc.inputs"]
     assert named() == [*weights, "attn.attention"]
+    assert found()[-1].shape == (8,)  # heads times their width
     assert named(include=("fc.weight",)) == ["fc.inputs"]
     assert named(include=("*.attention",)) == ["attn.attention"]
     assert named(exclude=("attn.*",)) == ["fc.inputs"]
