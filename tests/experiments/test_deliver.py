@@ -11,6 +11,7 @@ from secateur.core.errors import PlanError
 from secateur.data import Batches, load
 from secateur.experiments import deliver as delivering
 from secateur.experiments.config import Experiment
+from secateur.experiments.finished import network_of
 from secateur.experiments.runner import Runner
 
 
@@ -28,6 +29,7 @@ def run(tmp_path: Path, method: str, **options) -> tuple[Path, dict]:
 
 def test_the_smaller_network_computes_what_the_masked_one_did(tmp_path):
     folder, result = run(tmp_path, "l1-filters", density=0.5)
+    assert network_of(folder) == (folder / "small", None)  # what an export of the run takes
     small = sc.load(folder / "small").eval()
     before, after = result["small"]["parameters"]
     assert sum(p.numel() for p in small.parameters()) == after < 0.6 * before
