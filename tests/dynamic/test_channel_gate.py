@@ -20,7 +20,7 @@ from secateur.core.winners import _ranked_by_pairs, winners
 from secateur.dynamic import ChannelGate, SlicedConv
 from secateur.engine.run import Run, Setting
 from secateur.measure.run_time import measure_run_time
-from tests.dynamic.killed import undisturbed_and_killed
+from tests.engine.killed import undisturbed_and_killed
 from tests.engine.test_execute import data, network, training
 
 

@@ -19,7 +19,7 @@ from secateur.dynamic.cut import cuts_of
 from secateur.engine.run import Run, Setting
 from secateur.materialise.activation_thresholds import run_watched
 from secateur.models.vit import Attention
-from tests.dynamic.killed import undisturbed_and_killed
+from tests.engine.killed import undisturbed_and_killed
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -32,6 +32,7 @@ from secateur.scope import Tensorwise
 from secateur.structure import Rows, Weights
 from secateur.tuning import LowRank
 from tests.criteria.test_coupled_criteria import UNITS, loss, make, neurons
+from tests.engine.killed import Killed, kill
 from tests.methods.tiny import tiny_llama, tokens
 
 pytest.importorskip("peft")
@@ -244,29 +245,14 @@ def test_a_step_multiplies_adapters_once_however_many_members_lie_in_a_weight(
     assert Counter(made) == {"merged": steps * weights, "estimate": steps * weights}
 
 
-class Killed(Exception):
-    pass
-
-
 def test_a_killed_run_goes_on_between_two_updates_and_ends_with_the_same_bits(
     tmp_path: Path,
 ) -> None:
     what = recipe(tuning=LowRank(rank=RANK, layers=("0", "2")))
     training = plain(batch_size=6, length="8it", optimiser=AdamW(), lr=0.01)
-    left = 5
-
-    class Dying(FolderStore):
-        def checkpoint(self, saved: Any) -> None:
-            nonlocal left
-            super().checkpoint(saved)
-            left -= 1
-            if not left:
-                raise Killed
-
     whole = run(what, training)
     execute(whole)
-    with pytest.raises(Killed):
-        execute(run(what, training, Dying(tmp_path)))
+    kill(lambda store: run(what, training, store), tmp_path, checkpoints=5)
     seen: list[dict[str, Any]] = []
     again = run(what, training, FolderStore(tmp_path), seen.append)
     execute(again)

@@ -18,10 +18,8 @@ class Killed(Exception):
     pass
 
 
-def undisturbed_and_killed(
-    run: Callable[[Any], Run], folder: Path, checkpoints: int
-) -> tuple[Outcome, Outcome]:
-    """What a run ends with, and what it ends with killed; both have the same weights to the bit."""
+def kill(run: Callable[[Any], Run], folder: Path, checkpoints: int) -> None:
+    """Begin a run over a store in a folder, and end it right after so many of its checkpoints."""
     left = checkpoints
 
     class Dying(FolderStore):
@@ -32,9 +30,16 @@ def undisturbed_and_killed(
             if not left:
                 raise Killed
 
-    whole = execute(run(None))
     with pytest.raises(Killed):
         execute(run(Dying(folder)))
+
+
+def undisturbed_and_killed(
+    run: Callable[[Any], Run], folder: Path, checkpoints: int
+) -> tuple[Outcome, Outcome]:
+    """What a run ends with, and what it ends with killed; both have the same weights to the bit."""
+    whole = execute(run(None))
+    kill(run, folder, checkpoints)
     again = execute(run(FolderStore(folder)))
     one, two = whole.model.state_dict(), again.model.state_dict()
     assert one.keys() == two.keys()
